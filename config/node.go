@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Node is what a machine knows of itself and of the network it belongs to, or
+// is about to join.
+type Node struct {
+	Key       NodePrivateKey
+	WireGuard WireGuardPrivateKey
+	Sealing   SealingPrivateKey
+	Name      string // as the record has it; while joining, as wanted
+	Port      uint16 // UDP, drawn once and kept
+
+	Network     NetworkKey
+	NetworkName string
+	Prefix      netip.Prefix // IPv4
+	Discovery   [32]byte     // of the network, for beacons
+	Hub         Hub
+	Record      []byte  // own signed record; empty while joining
+	Invite      *Invite // while joining
+
+	Creator *NetworkPrivateKey // on the machine that made the network
+	Access  []byte             // the hub's access key, there
+}
+
+// Joined says whether the node is a member.
+func (n *Node) Joined() bool { return len(n.Record) > 0 }
+
+// nodeJSON is a Node in its file: the one place where secrets are written.
+type nodeJSON struct {
+	NodeKey      []byte       `json:"node_key"`
+	WireGuardKey []byte       `json:"wireguard_key"`
+	SealingKey   []byte       `json:"sealing_key"`
+	Name         string       `json:"name"`
+	Port         uint16       `json:"port"`
+	Network      NetworkKey   `json:"network"`
+	NetworkName  string       `json:"network_name,omitempty"`
+	Prefix       netip.Prefix `json:"prefix,omitzero"`
+	Discovery    []byte       `json:"discovery_key,omitempty"`
+	HubURLs      []string     `json:"hub_urls"`
+	HubKey       HubKey       `json:"hub_key"`
+	Record       []byte       `json:"record,omitempty"`
+	Invite       string       `json:"invite,omitempty"`
+	NetworkSeed  []byte       `json:"network_key_secret,omitempty"`
+	Access       []byte       `json:"hub_access,omitempty"`
+}
+
+// LoadNode reads the node, or returns nil if the directory holds none.
+func (d *Dir) LoadNode() (*Node, error) {
+	var f nodeJSON
+	found, err := d.load(nodeFile, &f)
+	if err != nil || !found {
+		return nil, err
+	}
+	n := &Node{
+		Name: f.Name, Port: f.Port, Network: f.Network, NetworkName: f.NetworkName,
+		Prefix: f.Prefix, Hub: Hub{URLs: f.HubURLs, Key: f.HubKey}, Record: f.Record, Access: f.Access,
+	}
+	copy(n.Discovery[:], f.Discovery)
+	err = firstError(n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
+	if f.NetworkSeed != nil {
+		n.Creator = new(NetworkPrivateKey)
+		err = firstError(err, n.Creator.SetSeed(f.NetworkSeed))
+	}
+	if f.Invite != "" {
+		i, ierr := ParseInvite(f.Invite)
+		n.Invite, err = &i, firstError(err, ierr)
+	}
+	if err == nil && len(f.HubURLs) == 0 {
+		err = fmt.Errorf("no hub")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state file %s/%s: %w", d.path, nodeFile, err)
+	}
+	return n, nil
+}
+
+// SaveNode writes the node.
+func (d *Dir) SaveNode(n *Node) error {
+	f := nodeJSON{
+		NodeKey: n.Key.Seed(), WireGuardKey: n.WireGuard.Seed(), SealingKey: n.Sealing.Seed(),
+		Name: n.Name, Port: n.Port, Network: n.Network, NetworkName: n.NetworkName,
+		Prefix: n.Prefix, Discovery: n.Discovery[:], HubURLs: n.Hub.URLs, HubKey: n.Hub.Key,
+		Record: n.Record, Access: n.Access,
+	}
+	if n.Creator != nil {
+		f.NetworkSeed = n.Creator.Seed()
+	}
+	if n.Invite != nil {
+		f.Invite = n.Invite.Token()
+	}
+	return d.save(nodeFile, f)
+}
+
+// Forget removes all that the directory holds of the network, keys included.
+func (d *Dir) Forget() error {
+	return firstError(d.remove(membersFile), d.remove(invitesFile), d.remove(nodeFile))
+}
+
+// Members is what a node remembers of the others between runs.
+type Members struct {
+	Records  [][]byte `json:"records"`  // signed
+	Sequence uint64   `json:"sequence"` // the hub's, newest taken
+}
+
+// LoadMembers reads the members; none is no error.
+func (d *Dir) LoadMembers() (Members, error) {
+	var m Members
+	_, err := d.load(membersFile, &m)
+	return m, err
+}
+
+// SaveMembers writes the members.
+func (d *Dir) SaveMembers(m Members) error { return d.save(membersFile, m) }
+
+// KeptInvite is an invite on the node that keeps it.
+type KeptInvite struct {
+	Secret   []byte      `json:"secret"`
+	Created  time.Time   `json:"created"`
+	Expires  time.Time   `json:"expires"`
+	Uses     int         `json:"uses"` // how many machines may join with it
+	Tags     []string    `json:"tags,omitempty"`
+	Revoked  bool        `json:"revoked,omitempty"`
+	Admitted []Admission `json:"admitted,omitempty"`
+}
+
+// Admission is one machine that an invite let in. It is written before the
+// machine is told, so that a crash never counts a use twice or forgets one.
+type Admission struct {
+	Node   NodeKey `json:"node"`
+	Record []byte  `json:"record"`
+}
+
+// LoadInvites reads the invites this node keeps.
+func (d *Dir) LoadInvites() ([]*KeptInvite, error) {
+	var invites []*KeptInvite
+	if _, err := d.load(invitesFile, &invites); err != nil {
+		return nil, err
+	}
+	for _, i := range invites {
+		if i == nil || len(i.Secret) != SecretSize {
+			return nil, fmt.Errorf("state file %s/%s: an invite has no secret", d.path, invitesFile)
+		}
+	}
+	return invites, nil
+}
+
+// SaveInvites writes them.
+func (d *Dir) SaveInvites(invites []*KeptInvite) error { return d.save(invitesFile, invites) }
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// A token is a pasted string: a prefix that says what it is, then base64url of
+//
+//	version (1) ‖ body ‖ first 4 bytes of SHA-256(prefix ‖ version ‖ body)
+//
+// The checksum finds a typo or a missing end before anything is dialed.
+const (
+	linkPrefix   = "p2ptun-hub-"
+	invitePrefix = "p2ptun-invite-"
+
+	tokenVersion  = 1
+	checksumSize  = 4
+	maxTokenChars = 4096
+
+	maxHubURLs   = 8
+	maxURLLength = 255
+
+	// AccessSize is the length of a hub's access key, SecretSize of an
+	// invite's secret, in bytes.
+	AccessSize = 16
+	SecretSize = 16
+)
+
+// Hub says where a hub is and who it is.
+type Hub struct {
+	URLs []string // ws://host:port, 1 to 8
+	Key  HubKey   // identity that the hub proves in its welcome
+}
+
+// HubLink lets its holder create networks on a hub.
+type HubLink struct {
+	Hub
+	Access [AccessSize]byte // secret
+}
+
+// Invite lets a machine ask the invite's keeper for admission. It signs
+// nothing itself: only the keeper admits, by its own state and clock.
+type Invite struct {
+	Hub         Hub
+	Network     NetworkKey
+	Secret      [SecretSize]byte
+	Keeper      NodeKey      // who admits
+	KeeperWG    WireGuardKey // with it the joiner proves its own WireGuard key
+	KeeperSeals [32]byte     // hash of the keeper's sealing key, which the hub delivers
+}
+
+// String says which hub, without the access key.
+func (l HubLink) String() string { return "hub link for " + strings.Join(l.URLs, ", ") }
+
+// String says which network, without the secret.
+func (i Invite) String() string { return "invite to network " + i.Network.ID().String() }
+
+// Token is the link as users paste it. It holds a secret.
+func (l HubLink) Token() string {
+	return encodeToken(linkPrefix, func(b *cryptobyte.Builder) {
+		addHub(b, l.Hub)
+		b.AddBytes(l.Access[:])
+	})
+}
+
+// Token is the invite as users paste it. It holds a secret.
+func (i Invite) Token() string {
+	return encodeToken(invitePrefix, func(b *cryptobyte.Builder) {
+		addHub(b, i.Hub)
+		b.AddBytes(i.Network[:])
+		b.AddBytes(i.Secret[:])
+		b.AddBytes(i.Keeper[:])
+		b.AddBytes(i.KeeperWG[:])
+		b.AddBytes(i.KeeperSeals[:])
+	})
+}
+
+// ParseHubLink takes what HubLink.Token made; white space around it is fine.
+func ParseHubLink(token string) (HubLink, error) {
+	var l HubLink
+	s, err := decodeToken(linkPrefix, token)
+	if err != nil {
+		return l, tokenError("hub link", err, "copy the whole line that `p2ptun hub` printed; `p2ptun hub link` shows it again")
+	}
+	if !readHub(&s, &l.Hub) || !s.CopyBytes(l.Access[:]) || !s.Empty() {
+		return l, tokenError("hub link", errTokenBody, "was it made by a newer p2ptun?")
+	}
+	return l, nil
+}
+
+// ParseInvite takes what Invite.Token made; white space around it is fine.
+func ParseInvite(token string) (Invite, error) {
+	var i Invite
+	s, err := decodeToken(invitePrefix, token)
+	if err != nil {
+		return i, tokenError("invite", err, "copy the whole token that `p2ptun invite` printed, or ask for a new one")
+	}
+	ok := readHub(&s, &i.Hub) && s.CopyBytes(i.Network[:]) && s.CopyBytes(i.Secret[:]) &&
+		s.CopyBytes(i.Keeper[:]) && s.CopyBytes(i.KeeperWG[:]) && s.CopyBytes(i.KeeperSeals[:]) && s.Empty()
+	if !ok {
+		return i, tokenError("invite", errTokenBody, "was it made by a newer p2ptun?")
+	}
+	return i, nil
+}
+
+var (
+	errTokenBody     = errors.New("its content is not understood")
+	errTokenChecksum = errors.New("it is cut off or mistyped")
+)
+
+func tokenError(what string, err error, hint string) error {
+	return WithHint(fmt.Errorf("the %s is not valid: %w", what, err), hint)
+}
+
+func encodeToken(prefix string, body cryptobyte.BuilderContinuation) string {
+	b := cryptobyte.NewBuilder([]byte{tokenVersion})
+	body(b)
+	raw := b.BytesOrPanic()
+	sum := checksum(prefix, raw)
+	return prefix + base64.RawURLEncoding.EncodeToString(append(raw, sum...))
+}
+
+func decodeToken(prefix, token string) (cryptobyte.String, error) {
+	token = strings.TrimSpace(token)
+	rest, found := strings.CutPrefix(token, prefix)
+	switch {
+	case len(token) > maxTokenChars:
+		return nil, errors.New("it is too long")
+	case strings.HasPrefix(token, linkPrefix) && prefix == invitePrefix:
+		return nil, errors.New("it is a hub link, not an invite (a hub link makes a network: `up --new NAME --hub LINK`)")
+	case strings.HasPrefix(token, invitePrefix) && prefix == linkPrefix:
+		return nil, errors.New("it is an invite, not a hub link (an invite joins: `up INVITE`)")
+	case !found:
+		return nil, fmt.Errorf("it does not begin with %q", prefix)
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(rest)
+	if err != nil || len(raw) < 1+checksumSize {
+		return nil, errTokenChecksum
+	}
+	body, sum := raw[:len(raw)-checksumSize], raw[len(raw)-checksumSize:]
+	if !bytes.Equal(checksum(prefix, body), sum) {
+		return nil, errTokenChecksum
+	}
+	if body[0] != tokenVersion {
+		return nil, fmt.Errorf("it has version %d, this p2ptun knows version %d", body[0], tokenVersion)
+	}
+	return body[1:], nil
+}
+
+func checksum(prefix string, raw []byte) []byte {
+	sum := sha256.Sum256(slices.Concat([]byte(prefix), raw))
+	return sum[:checksumSize]
+}
+
+func addHub(b *cryptobyte.Builder, h Hub) {
+	b.AddUint8(uint8(len(h.URLs)))
+	for _, u := range h.URLs {
+		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(u)) })
+	}
+	b.AddBytes(h.Key[:])
+}
+
+func readHub(s *cryptobyte.String, h *Hub) bool {
+	var n uint8
+	if !s.ReadUint8(&n) || n < 1 || n > maxHubURLs {
+		return false
+	}
+	h.URLs = make([]string, n)
+	for i := range h.URLs {
+		var u cryptobyte.String
+		if !s.ReadUint8LengthPrefixed(&u) || CheckHubURL(string(u)) != nil {
+			return false
+		}
+		h.URLs[i] = string(u)
+	}
+	return s.CopyBytes(h.Key[:])
+}
+
+// CheckHubURL says what is wrong with a hub's URL: it has the form
+// ws://HOST:PORT or wss://HOST:PORT and nothing more.
+func CheckHubURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil {
+		return fmt.Errorf("hub url: %w", err)
+	}
+	if len(s) > maxURLLength || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || s != u.Scheme+"://"+u.Host {
+		return fmt.Errorf("hub url %q: want ws://HOST:PORT", s)
+	}
+	return nil
+}

@@ -1,0 +1,295 @@
+package signaling
+
+import (
+	"crypto/hpke"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/p2ptun/p2ptun/config"
+)
+
+// Self is what a node signs and seals with in one network, for one run.
+type Self struct {
+	Network   config.ID
+	Node      config.NodePrivateKey
+	Sealing   config.SealingPrivateKey
+	WireGuard config.WireGuardKey
+	Epoch     Epoch // this run's, not zero
+}
+
+// EventKind says what a sealed message meant.
+type EventKind int
+
+// The kinds of Event.
+const (
+	EventNone    EventKind = iota // nothing to do but send Reply, if there is one
+	EventOffer                    // call Answer
+	EventAnswer                   // the session of our offer stands
+	EventMessage                  // a frame of the standing session
+	EventStale                    // the peer runs under another epoch than our offer named: offer again
+)
+
+// Event is what opening a sealed message came to.
+type Event struct {
+	Kind    EventKind
+	Content []byte
+	Reply   []byte // send it back at once, by the way the message came
+}
+
+// Pair is the sealed signaling between this node and one other: bytes in,
+// bytes and an event out. It has no clock and no socket.
+//
+// A session is one offer and its answer; the newest replaces the one before.
+// Of two offers that cross, the lower node key's stands:
+//
+//	        Offer                     answer opened
+//	idle ────────────► offered ─────────────────────► session
+//	 │                    │ the peer's offer (lower key)  ▲
+//	 │ the peer's offer   ▼                    Answer     │
+//	 └───────────────► received ──────────────────────────┘
+//
+// A Pair is not safe for concurrent use.
+type Pair struct {
+	self   *Self
+	local  *end
+	remote *end
+	order  int // of our node key against the peer's
+
+	remoteEpoch Epoch   // zero: not known
+	deadEpochs  []Epoch // superseded: nothing under them counts any more
+
+	lastOffered  uint64 // session ID of our newest offer
+	lastAccepted uint64 // the peer's highest session ID under remoteEpoch
+
+	offered  *offered
+	received *received
+	answered *answered
+	frames   *frames
+}
+
+type offered struct {
+	session uint64
+	msg     []byte
+	fresh   hpke.PrivateKey
+	secret  []byte
+}
+
+type received struct {
+	seal   *seal
+	msg    []byte
+	fresh  hpke.PublicKey
+	secret []byte
+}
+
+// answered keeps an answer for the case that the offer comes once more.
+type answered struct {
+	offer [32]byte
+	msg   []byte
+}
+
+var (
+	errNoSession = errors.New("sealed message: no session yet")
+	errOld       = errors.New("sealed message: of an earlier session or run")
+)
+
+// maxDeadEpochs bounds what a Pair remembers of the peer's earlier runs.
+const maxDeadEpochs = 64
+
+// NewPair starts the signaling with a member. The record must be valid.
+func NewPair(self *Self, remote *Record) *Pair {
+	local := &end{node: self.Node.Public(), wireGuard: self.WireGuard, sealing: self.Sealing.Public()}
+	return &Pair{
+		self:   self,
+		local:  local,
+		remote: &end{node: remote.Node, wireGuard: remote.WireGuard, sealing: remote.Sealing},
+		order:  compareKeys(local.node, remote.Node),
+	}
+}
+
+// Lower says whether our node key is the lower one: its crossing offer
+// stands, and its side leads where one side has to.
+func (p *Pair) Lower() bool { return p.order < 0 }
+
+// SetRemoteEpoch takes the peer's boot epoch from its presence and says
+// whether the peer has started anew, in which case no session stands. An
+// epoch that the peer has left behind changes nothing.
+func (p *Pair) SetRemoteEpoch(e Epoch) (changed bool) {
+	if e == 0 || e == p.remoteEpoch || slices.Contains(p.deadEpochs, e) {
+		return false
+	}
+	if p.remoteEpoch != 0 {
+		p.deadEpochs = append(p.deadEpochs, p.remoteEpoch)
+		p.deadEpochs = p.deadEpochs[max(0, len(p.deadEpochs)-maxDeadEpochs):]
+	}
+	p.remoteEpoch = e
+	p.lastAccepted = 0
+	p.offered, p.received, p.answered, p.frames = nil, nil, nil, nil
+	return true
+}
+
+// Offer starts a session. The message may be sent again, unchanged, until the
+// answer comes. It fails only for content too long for MaxSealed.
+func (p *Pair) Offer(content []byte) ([]byte, error) {
+	to, err := p.remote.sealing.HPKE()
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := hpke.MLKEM768X25519().GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	s := &seal{
+		session:   p.lastOffered + 1,
+		fromEpoch: p.self.Epoch,
+		toEpoch:   p.remoteEpoch,
+		fresh:     fresh.PublicKey().Bytes(),
+		content:   content,
+	}
+	msg, secret, err := p.outward().make(sealOffer, to, p.self.Node, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	p.lastOffered = s.session
+	p.offered = &offered{session: s.session, msg: msg, fresh: fresh, secret: secret}
+	p.received = nil
+	return msg, nil
+}
+
+// Answer answers the offer that Open returned last. It fails when there is
+// none, or for content too long.
+func (p *Pair) Answer(content []byte) ([]byte, error) {
+	r := p.received
+	if r == nil {
+		return nil, errors.New("answer: there is no offer to answer")
+	}
+	bind := sha256.Sum256(r.msg)
+	s := &seal{session: r.seal.session, fromEpoch: p.self.Epoch, toEpoch: r.seal.fromEpoch, content: content}
+	msg, secret, err := p.outward().make(sealAnswer, r.fresh, p.self.Node, s, bind[:])
+	if err != nil {
+		return nil, err
+	}
+	theirs, ours := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
+	p.frames = newFrames(s.session, ours, theirs)
+	p.answered = &answered{offer: bind, msg: msg}
+	p.received = nil
+	return msg, nil
+}
+
+// Seal seals a message of the standing session. It fails before there is one.
+func (p *Pair) Seal(content []byte) ([]byte, error) {
+	if p.frames == nil {
+		return nil, errNoSession
+	}
+	if len(content) > MaxSealed-frameHeader-16 {
+		return nil, errors.New("sealed message: content too long")
+	}
+	return p.frames.seal(content), nil
+}
+
+// Open takes a sealed message. An error means that there is nothing to do but
+// to count it: whoever carries messages can make any number of bad ones.
+func (p *Pair) Open(msg []byte) (Event, error) {
+	if len(msg) == 0 || len(msg) > MaxSealed {
+		return Event{}, errSeal
+	}
+	switch msg[0] {
+	case sealOffer:
+		return p.openOffer(msg)
+	case sealAnswer:
+		return p.openAnswer(msg)
+	case sealFrame:
+		if p.frames == nil {
+			return Event{}, errNoSession
+		}
+		content, err := p.frames.open(msg)
+		if err != nil {
+			return Event{}, err
+		}
+		return Event{Kind: EventMessage, Content: content}, nil
+	case sealEpoch:
+		return p.openEpoch(msg)
+	}
+	return Event{}, errVersion
+}
+
+func (p *Pair) openOffer(msg []byte) (Event, error) {
+	hash := sha256.Sum256(msg)
+	if p.answered != nil && p.answered.offer == hash {
+		return Event{Reply: p.answered.msg}, nil
+	}
+	s, secret, err := p.inward().open(sealOffer, p.self.Sealing.HPKE(), msg, nil)
+	if err != nil {
+		return Event{}, err
+	}
+	fresh, err := hpke.MLKEM768X25519().NewPublicKey(s.fresh)
+	if err != nil {
+		return Event{}, errFormat
+	}
+	if s.toEpoch != p.self.Epoch {
+		return Event{Reply: p.epochNotice()}, nil
+	}
+	if slices.Contains(p.deadEpochs, s.fromEpoch) {
+		return Event{}, errOld
+	}
+	p.SetRemoteEpoch(s.fromEpoch)
+	if s.session <= p.lastAccepted {
+		return Event{}, errOld
+	}
+	if p.offered != nil && p.Lower() {
+		return Event{Reply: p.offered.msg}, nil
+	}
+	p.lastAccepted = s.session
+	p.offered = nil
+	p.received = &received{seal: s, msg: msg, fresh: fresh, secret: secret}
+	return Event{Kind: EventOffer, Content: s.content}, nil
+}
+
+func (p *Pair) openAnswer(msg []byte) (Event, error) {
+	o := p.offered
+	if o == nil {
+		return Event{}, errNoSession
+	}
+	bind := sha256.Sum256(o.msg)
+	s, secret, err := p.inward().open(sealAnswer, o.fresh, msg, bind[:])
+	if err != nil {
+		return Event{}, err
+	}
+	if s.session != o.session || s.toEpoch != p.self.Epoch || s.fromEpoch != p.remoteEpoch {
+		return Event{}, errOld
+	}
+	ours, theirs := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
+	p.frames = newFrames(s.session, ours, theirs)
+	p.offered, p.answered = nil, nil
+	return Event{Kind: EventAnswer, Content: s.content}, nil
+}
+
+// epochNotice tells the peer the epoch it should have named. It is shorter
+// than any offer, so it amplifies nothing.
+func (p *Pair) epochNotice() []byte {
+	msg := binary.BigEndian.AppendUint64([]byte{sealEpoch}, uint64(p.self.Epoch))
+	return append(msg, SignPresence(p.self.Node, p.self.Network, p.self.Epoch)...)
+}
+
+func (p *Pair) openEpoch(msg []byte) (Event, error) {
+	if len(msg) != 1+8+signatureSize {
+		return Event{}, errFormat
+	}
+	o := Online{Node: p.remote.node, Epoch: Epoch(binary.BigEndian.Uint64(msg[1:])), Signature: msg[9:]}
+	if !o.Verify(p.self.Network) {
+		return Event{}, ErrSignature
+	}
+	if !p.SetRemoteEpoch(o.Epoch) {
+		return Event{}, errOld
+	}
+	return Event{Kind: EventStale}, nil
+}
+
+func (p *Pair) outward() ends { return ends{network: p.self.Network, from: p.local, to: p.remote} }
+func (p *Pair) inward() ends  { return ends{network: p.self.Network, from: p.remote, to: p.local} }
+
+// RemoteEpoch is the peer's epoch as far as it is known.
+func (p *Pair) RemoteEpoch() Epoch { return p.remoteEpoch }
+
+func compareKeys(a, b config.NodeKey) int { return slices.Compare(a[:], b[:]) }

@@ -1,0 +1,51 @@
+package signaling
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/p2ptun/p2ptun/config"
+)
+
+// A kind separates the uses of a signing key, so that a signature made for
+// one object never passes for another.
+type kind string
+
+const (
+	kindHello       kind = "hello"        // node: this connection to this hub is mine
+	kindWelcome     kind = "welcome"      // hub: this connection is with me
+	kindPresence    kind = "presence"     // node: my boot epoch
+	kindRecord      kind = "record"       // admin: this machine is a member
+	kindJoinRequest kind = "join-request" // node: I ask to be admitted
+	kindJoin        kind = "join"         // keeper: my answer to that request
+	kindSeal        kind = "seal"         // node: this offer or answer is mine
+)
+
+// ErrSignature says that a signed object is not signed by whom it names, or
+// not by one who may sign it.
+var ErrSignature = errors.New("signature is not valid")
+
+// toSign is what a signature covers: the label, a zero byte, the network, the
+// body.
+func toSign(k kind, network config.ID, body []byte) []byte {
+	return slices.Concat([]byte("p2ptun/v1/"), []byte(k), []byte{0}, network[:], body)
+}
+
+const signatureSize = 64
+
+// signed is an object with its signer: signer (32) ‖ signature (64) ‖ body.
+type signed struct {
+	signer    [32]byte
+	signature []byte
+	body      []byte
+}
+
+func parseSigned(b []byte) (signed, bool) {
+	var s signed
+	if len(b) < len(s.signer)+signatureSize {
+		return s, false
+	}
+	copy(s.signer[:], b)
+	s.signature, s.body = b[32:32+signatureSize], b[32+signatureSize:]
+	return s, true
+}

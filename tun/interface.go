@@ -1,0 +1,53 @@
+package tun
+
+import (
+	"fmt"
+	"sync"
+
+	wgtun "golang.zx2c4.com/wireguard/tun"
+)
+
+// Interface is a TUN interface that is up and has its addresses. It exists as
+// long as this process holds it open: Close removes it, and so does the kernel
+// when the process dies. All methods are safe for concurrent use.
+type Interface struct {
+	name     string
+	mtu      int
+	ipv4Only bool
+	dev      wgtun.Device
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Device returns the packet side of the interface, for WireGuard's
+// device.NewDevice. The interface is up before Device exists, so its first
+// event is EventUp and none before it says down. A WireGuard device closes it
+// when it is closed itself; Close is still to be called afterwards.
+func (i *Interface) Device() wgtun.Device { return i.dev }
+
+// Name returns the interface's name.
+func (i *Interface) Name() string { return i.name }
+
+// MTU returns the largest inner packet the interface was made for, in bytes.
+func (i *Interface) MTU() int { return i.mtu }
+
+// IPv4Only says that IPv6 addresses were asked for and left out, because IPv6
+// is switched off on this host.
+func (i *Interface) IPv4Only() bool { return i.ipv4Only }
+
+// Close removes the interface, and with it its addresses and routes. It waits
+// until the device's goroutines have ended; later calls return the result of
+// the first.
+func (i *Interface) Close() error {
+	i.closeOnce.Do(func() {
+		if err := i.dev.Close(); err != nil {
+			i.closeErr = fmt.Errorf("close interface %s: %w", i.name, err)
+		}
+		// The device's monitor blocks on a full event channel when nobody
+		// reads it, and closes the channel last of all.
+		for range i.dev.Events() {
+		}
+	})
+	return i.closeErr
+}

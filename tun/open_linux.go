@@ -1,0 +1,130 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+	wgtun "golang.zx2c4.com/wireguard/tun"
+)
+
+// alias is the ifalias that marks an interface as made by this package,
+// whatever its name.
+const alias = "p2ptun"
+
+// Open makes the interface, gives it its addresses and MTU and brings it up;
+// the routes to the network follow from the prefix lengths. What a crash left
+// behind under that name is removed first. Open refuses a network that
+// CheckConflicts refuses, and undoes everything when it fails.
+//
+// Where IPv6 is switched off on the host the interface gets its IPv4 addresses
+// only and says so (IPv4Only); without any IPv4 address that is an error.
+func Open(cfg Config) (*Interface, error) {
+	cfg, err := cfg.checked()
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckConflicts(cfg.Prefixes, cfg.Name); err != nil {
+		return nil, err
+	}
+	file, err := create(cfg.Name)
+	if err != nil {
+		return nil, fmt.Errorf("create interface %s: %w", cfg.Name, err)
+	}
+	ipv4Only, err := configure(cfg)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("configure interface %s: %w", cfg.Name, err)
+	}
+	// Only now: a device that sees its interface still down tells WireGuard,
+	// which would close its sockets and open them again.
+	dev, err := wgtun.CreateTUNFromFile(file, cfg.MTU)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("open interface %s: %w", cfg.Name, err)
+	}
+	return &Interface{name: cfg.Name, mtu: cfg.MTU, ipv4Only: ipv4Only, dev: dev}, nil
+}
+
+// configure marks the new interface as ours, sets it up and reports whether
+// IPv6 had to be left out.
+func configure(cfg Config) (ipv4Only bool, err error) {
+	link, err := netlink.LinkByName(cfg.Name)
+	if err != nil {
+		return false, err
+	}
+	if err := netlink.LinkSetAlias(link, alias); err != nil {
+		return false, fmt.Errorf("set alias: %w", err)
+	}
+	// WireGuard's device sets the MTU too; by then that changes nothing, and so
+	// makes no event.
+	if err := netlink.LinkSetMTU(link, cfg.MTU); err != nil {
+		return false, fmt.Errorf("set MTU %d: %w", cfg.MTU, err)
+	}
+	// A link-local address would only send router solicitations and multicast
+	// reports into a tunnel that has no routers.
+	err = netlink.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE)
+	if err != nil && !isIPv6Off(err) {
+		return false, fmt.Errorf("switch off link-local addresses: %w", err)
+	}
+	if ipv4Only, err = addAddrs(link, cfg.Prefixes); err != nil {
+		return false, err
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return false, fmt.Errorf("bring up: %w", err)
+	}
+	return ipv4Only, nil
+}
+
+// addAddrs adds the prefixes to link, without the IPv6 ones where the host
+// refuses those.
+func addAddrs(link netlink.Link, prefixes []netip.Prefix) (ipv4Only bool, err error) {
+	added := 0
+	for _, p := range prefixes {
+		err := netlink.AddrAdd(link, interfaceAddr(p))
+		if p.Addr().Is6() && isIPv6Off(err) {
+			ipv4Only = true
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("add address %s: %w", p, err)
+		}
+		added++
+	}
+	if added == 0 {
+		return false, &hintError{
+			err:  errors.New("the network is IPv6 only and IPv6 is switched off on this host"),
+			hint: "switch it on: sysctl net.ipv6.conf.default.disable_ipv6=0",
+		}
+	}
+	return ipv4Only, nil
+}
+
+// interfaceAddr is p as netlink wants it. There is no link to detect duplicate
+// IPv6 addresses on, and an address under detection is not usable for a second
+// or two, hence NODAD; IPv4 gets no broadcast address, as the tunnel has no
+// broadcast.
+func interfaceAddr(p netip.Prefix) *netlink.Addr {
+	ip := p.Addr()
+	addr := &netlink.Addr{IPNet: &net.IPNet{
+		IP:   ip.AsSlice(),
+		Mask: net.CIDRMask(p.Bits(), ip.BitLen()),
+	}}
+	if ip.Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	} else {
+		addr.Broadcast = net.IPv4zero // netlink: none, instead of a computed one
+	}
+	return addr
+}
+
+// isIPv6Off recognises how the kernel refuses IPv6 settings: EACCES where
+// disable_ipv6 is 1, the others where the kernel runs without IPv6. (Missing
+// privileges are EPERM.)
+func isIPv6Off(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP)
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package tun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+)
+
+var errUnsupported = fmt.Errorf("network interfaces on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+
+// Open is implemented on Linux only.
+func Open(cfg Config) (*Interface, error) {
+	if _, err := cfg.checked(); err != nil {
+		return nil, err
+	}
+	return nil, errUnsupported
+}
+
+// Check is implemented on Linux only.
+func Check(string) error { return errUnsupported }
+
+// CheckConflicts is implemented on Linux only.
+func CheckConflicts([]netip.Prefix, string) error { return errUnsupported }
+
+// LocalAddrs is implemented on Linux only.
+func LocalAddrs() ([]netip.Addr, error) { return nil, errUnsupported }
+
+// Watch is implemented on Linux only.
+func Watch(context.Context, *slog.Logger, func([]netip.Addr)) error { return errUnsupported }
