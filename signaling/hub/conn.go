@@ -1,0 +1,185 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+	"golang.org/x/time/rate"
+)
+
+// conn is one node's WebSocket. After the handshake two goroutines share it:
+//
+//	reader: socket ─► handle ─► Store, Bus          (route.go)
+//	writer: socket ◄─ Store pages, queue ◄─ Bus     (writer.go)
+//
+// What the handshake sets stays as it is; the rest has the owner named.
+type conn struct {
+	hub    *Hub
+	ws     *websocket.Conn
+	remote netip.AddrPort // the node's own, invalid behind a proxy
+	log    *slog.Logger
+	queue  *queue
+	known  func() // called when the node is a member, or gone; may be called again
+
+	shake  signaling.Handshake
+	online signaling.Online
+	keeper config.NodeKey // a joiner's
+	since  uint64
+
+	member atomic.Bool // set once, by the handshake or by the upgrade
+
+	sent    uint64   // writer: the last sequence of records that was sent
+	release []func() // writer, then run: undoes seat, watch and relay permission
+}
+
+// A node sends some ten frames to each peer it connects to.
+const (
+	messageRate  = 50 // per second
+	messageBurst = 400
+
+	lingerFor = time.Second // for the node to read a refusal
+)
+
+func newConn(h *Hub, ws *websocket.Conn, remote netip.AddrPort, known func()) *conn {
+	return &conn{
+		hub: h, ws: ws, remote: remote, known: sync.OnceFunc(known),
+		log: h.log.With("remote", remote.String()), queue: newQueue(),
+	}
+}
+
+func (c *conn) network() config.NetworkKey { return c.shake.Network }
+func (c *conn) node() config.NodeKey       { return c.shake.Node }
+
+// run serves the connection to its end.
+func (c *conn) run(ctx context.Context) {
+	defer c.known()
+	defer c.ws.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { c.ws.Close() })
+	defer stop()
+
+	err := c.handshake()
+	if err != nil {
+		c.log.Debug("no handshake", "err", err)
+		c.sayNo(err)
+		return
+	}
+	c.log = c.log.With("network", c.network().String(), "peer", c.node().String())
+	c.log.Info("connected", "member", c.member.Load())
+	if c.member.Load() {
+		c.known() // a joiner still counts against its source
+	}
+
+	gone, written := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(written)
+		defer c.ws.Close()
+		if err := c.write(ctx, gone); err != nil {
+			c.log.Debug("writer ended", "err", err)
+		}
+	}()
+	err = c.read(ctx)
+	close(gone)
+	cancel()
+	<-written
+	for _, f := range c.release {
+		f()
+	}
+	c.log.Info("disconnected", "err", err)
+}
+
+// read handles frames until the socket ends. Once the connection is to end it
+// only discards, so that the node gets to read why.
+func (c *conn) read(ctx context.Context) error {
+	limit := rate.NewLimiter(messageRate, messageBurst)
+	alive := func() error {
+		c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.dead))
+		return limit.Wait(ctx) // a node that floods waits in its own socket
+	}
+	c.ws.SetPongHandler(func(string) error { return alive() })
+	c.ws.SetPingHandler(func(data string) error {
+		// A full socket loses the pong; the node asks again.
+		c.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(c.hub.timing.write))
+		return alive()
+	})
+	for {
+		kind, frame, err := c.ws.ReadMessage()
+		if err != nil {
+			return err
+		}
+		if c.queue.finished() {
+			continue
+		}
+		if err := alive(); err != nil {
+			return err
+		}
+		if err := c.handle(kind, frame); err != nil {
+			c.queue.finish(c.asRefusal(err))
+		}
+	}
+}
+
+func (c *conn) writeFrame(m signaling.Message) error {
+	frame, err := signaling.Encode(m)
+	if err != nil {
+		return err
+	}
+	c.ws.SetWriteDeadline(time.Now().Add(c.hub.timing.write))
+	return c.ws.WriteMessage(websocket.TextMessage, frame)
+}
+
+// refuse is an error that the node is told.
+func refuse(code signaling.ErrorCode, format string, args ...any) error {
+	return &signaling.Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// asRefusal tells the node no more of the hub's own troubles than that there
+// are some; the log has them.
+func (c *conn) asRefusal(err error) *signaling.Error {
+	var e *signaling.Error
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, errFull):
+		e = &signaling.Error{Code: signaling.CodeLimit, Message: "the hub takes no more of these"}
+	default:
+		c.log.Error("frame not handled", "err", err)
+		return &signaling.Error{Code: signaling.CodeProtocol, Message: "the hub cannot do this now"}
+	}
+	c.log.Info("refused", "err", e)
+	return e
+}
+
+// sayNo ends a connection that has no writer yet.
+func (c *conn) sayNo(err error) {
+	var e *signaling.Error
+	if !errors.As(err, &e) || c.writeFrame(e) != nil {
+		return // the socket broke, or its time was up
+	}
+	c.closeWrite()
+	c.ws.SetReadDeadline(time.Now().Add(lingerFor))
+	for {
+		if _, _, err := c.ws.NextReader(); err != nil {
+			return
+		}
+	}
+}
+
+// closeWrite tells the node that no more comes. Closing at once could reset
+// the connection, and the node would lose what it has not read yet.
+func (c *conn) closeWrite() {
+	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, ""), time.Now().Add(lingerFor))
+	if tcp, ok := c.ws.NetConn().(*net.TCPConn); ok {
+		tcp.CloseWrite()
+	}
+}

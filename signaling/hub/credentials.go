@@ -1,0 +1,112 @@
+package hub
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+	"github.com/pion/stun/v4"
+	"github.com/pion/turn/v5"
+)
+
+// identity is a member of a network.
+type identity struct {
+	network config.NetworkKey
+	node    config.NodeKey
+}
+
+// credentials are the members' keys to the relay. They live in memory only:
+// so do the allocations they are for. It is safe for concurrent use.
+type credentials struct {
+	servers []netip.AddrPort // set before use
+
+	mu     sync.Mutex // guards what follows
+	byName map[string]*credential
+	newest map[identity]*credential
+}
+
+type credential struct {
+	owner    identity
+	username string
+	key      []byte // RFC 8489 section 9.2.2
+	password string
+	expires  time.Time
+}
+
+const (
+	realm = "p2ptun"
+
+	credentialLife = 24 * time.Hour
+	// A node that comes back soon gets the same again: none is left behind by
+	// a connection that flaps.
+	credentialFresh = credentialLife / 2
+)
+
+func newCredentials() *credentials {
+	return &credentials{byName: make(map[string]*credential), newest: make(map[identity]*credential)}
+}
+
+// issue returns credentials that are good for at least credentialFresh.
+func (c *credentials) issue(owner identity) *signaling.Credentials {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cr := c.newest[owner]
+	if cr == nil || cr.expires.Sub(now) < credentialFresh {
+		cr = &credential{owner: owner, username: random(12), password: random(24), expires: now.Add(credentialLife)}
+		cr.key = turn.GenerateAuthKey(cr.username, realm, cr.password)
+		c.byName[cr.username], c.newest[owner] = cr, cr
+	}
+	return &signaling.Credentials{Servers: c.servers, Username: cr.username, Password: cr.password, Expires: cr.expires.Unix()}
+}
+
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// authenticate is pion/turn's AuthHandler. It runs before the message's
+// integrity is checked, so it decides nothing but the key. Only an Allocate
+// looks at the expiry: a relayed tunnel outlives the hub's signaling.
+func (c *credentials) authenticate(r *turn.RequestAttributes) (userID string, key []byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cr := c.byName[r.Username]
+	if cr == nil || r.Method == stun.MethodAllocate && !time.Now().Before(cr.expires) {
+		return "", nil, false
+	}
+	return cr.owner.userID(), cr.key, true
+}
+
+// prune forgets expired credentials of those who use the relay no more.
+func (c *credentials) prune(now time.Time, inUse func(identity) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, cr := range c.byName {
+		if now.Before(cr.expires) || inUse(cr.owner) {
+			continue
+		}
+		delete(c.byName, name)
+		if c.newest[cr.owner] == cr {
+			delete(c.newest, cr.owner)
+		}
+	}
+}
+
+// userID is how pion/turn knows a member: the same for all its credentials,
+// so that new ones go on with an old allocation.
+func (i identity) userID() string { return string(i.network[:]) + string(i.node[:]) }
+
+func identityOf(userID string) (i identity, ok bool) {
+	if len(userID) != len(i.network)+len(i.node) {
+		return i, false
+	}
+	copy(i.network[:], userID)
+	copy(i.node[:], userID[len(i.network):])
+	return i, true
+}

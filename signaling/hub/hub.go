@@ -1,0 +1,228 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config is what an operator may choose. The zero value serves on the default
+// ports and the machine's public addresses.
+type Config struct {
+	Listen            string       // TCP address of signaling; "" is ":443"
+	TURNListen        string       // UDP address of STUN and TURN; "" is ":3478"
+	PublicAddrs       []netip.Addr // where members reach the hub; none: the machine's public addresses
+	State             string       // directory; "" is config.DefaultHubState
+	AllowPrivatePeers bool         // relay to RFC 1918, ULA and CGNAT addresses; implied by a private PublicAddrs
+	Log               *slog.Logger // nil is slog.Default()
+}
+
+// LinkFile is the file in the state directory that holds the hub link.
+const LinkFile = "link"
+
+// Hub is a hub with its ports open. Its methods are safe for concurrent use.
+type Hub struct {
+	log      *slog.Logger
+	link     config.HubLink
+	identity config.HubPrivateKey
+	timing   timing
+
+	state       *state
+	store       Store
+	bus         Bus
+	digests     digests
+	listener    net.Listener
+	relay       *relay
+	credentials *credentials
+	admitted    *admitted
+	strangers   *strangers
+	conns       registry
+	drops       drops
+}
+
+// timing is how long a connection may take for what, see defaultTiming.
+type timing struct {
+	hello time.Duration // from the upgrade to a valid hello
+	write time.Duration // one frame into the socket
+	ping  time.Duration // between the hub's pings
+	dead  time.Duration // without a byte from the node
+}
+
+var defaultTiming = timing{hello: 10 * time.Second, write: 10 * time.Second, ping: 25 * time.Second, dead: 60 * time.Second}
+
+// New opens the state, which it makes at first start, and the ports. What it
+// opened is closed by Run, or by New itself if it fails. An error that the
+// operator can do something about carries a hint, see config.HintOf.
+func New(cfg Config) (*Hub, error) {
+	cfg.setDefaults()
+	machine, err := machineAddrs()
+	if err != nil {
+		return nil, err
+	}
+	public, err := publicAddrs(cfg.PublicAddrs, cfg.Listen, machine)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openState(cfg.State)
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		log: cfg.Log, identity: st.identity, timing: defaultTiming,
+		state: st, store: st.store, bus: newLocalBus(),
+		admitted:    newAdmitted(cfg.AllowPrivatePeers || privateGiven(cfg.PublicAddrs)),
+		strangers:   newStrangers(),
+		credentials: newCredentials(),
+	}
+	if err := h.open(cfg, public, machine); err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (cfg *Config) setDefaults() {
+	if cfg.Listen == "" {
+		cfg.Listen = ":443"
+	}
+	if cfg.TURNListen == "" {
+		cfg.TURNListen = ":3478"
+	}
+	if cfg.State == "" {
+		cfg.State = config.DefaultHubState
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+}
+
+// open takes the ports and writes the link, which names one of them.
+func (h *Hub) open(cfg Config, public []netip.Addr, machine addrSet) (err error) {
+	if h.listener, err = listenTCP(cfg.Listen); err != nil {
+		return err
+	}
+	if h.relay, err = newRelay(relayConfig{
+		listen: cfg.TURNListen, public: public, machine: machine, log: h.log,
+		credentials: h.credentials, admitted: h.admitted, drops: &h.drops,
+	}); err != nil {
+		return err
+	}
+	h.credentials.servers = h.relay.servers()
+	h.link = hubLink(public, h.Addr().Port(), h.state)
+	path := filepath.Join(cfg.State, LinkFile)
+	if err := config.WriteFile(path, []byte(h.link.Token()+"\n")); err != nil {
+		return fmt.Errorf("hub link: %w", err)
+	}
+	return nil
+}
+
+// Link is the hub link. It holds the access key: a secret.
+func (h *Hub) Link() config.HubLink { return h.link }
+
+// Addr is where signaling listens.
+func (h *Hub) Addr() netip.AddrPort { return addrPort(h.listener.Addr()) }
+
+// TURNAddr is where the first of the STUN and TURN listeners is.
+func (h *Hub) TURNAddr() netip.AddrPort { return h.relay.addr() }
+
+// Run serves until ctx ends, then returns nil; it returns earlier with an
+// error if a listener breaks. In either case all is closed, and every
+// connection and relay has ended. Run may be called once.
+func (h *Hub) Run(ctx context.Context) error {
+	defer h.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server := &http.Server{
+		Handler:           h.handler(ctx),
+		ReadHeaderTimeout: 5 * time.Second,
+		MaxHeaderBytes:    4 << 10,
+		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("signaling: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { return h.relay.run(ctx) })
+	g.Go(func() error {
+		h.housekeep(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return server.Close()
+	})
+	err := g.Wait()
+	cancel()
+	h.conns.closeAndWait()
+	h.drops.log(h.log)
+	return err
+}
+
+// housekeep forgets what has expired, and looks again at the machine's
+// addresses.
+func (h *Hub) housekeep(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			h.strangers.prune(now)
+			h.relay.strangers.prune(now)
+			h.credentials.prune(now, h.relay.inUse)
+			if machine, err := machineAddrs(); err == nil {
+				h.relay.setMachine(machine)
+			}
+		}
+	}
+}
+
+// close is idempotent; it also closes a hub that New did not finish.
+func (h *Hub) close() {
+	if h.listener != nil {
+		h.listener.Close()
+	}
+	if h.relay != nil {
+		h.relay.close()
+	}
+	h.state.close()
+}
+
+// registry holds the connections to wait for at the end.
+type registry struct {
+	mu     sync.Mutex // guards closed, and wg.Add against Wait
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// start runs f in a goroutine, unless the hub is closing.
+func (r *registry) start(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.wg.Go(f)
+	return true
+}
+
+func (r *registry) closeAndWait() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.wg.Wait()
+}

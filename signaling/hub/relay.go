@@ -1,0 +1,156 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pion/logging"
+	"github.com/pion/turn/v5"
+)
+
+// relayConfig is what a relay needs; all fields are required.
+type relayConfig struct {
+	listen      string // [IP]:PORT
+	public      []netip.Addr
+	machine     addrSet
+	log         *slog.Logger
+	credentials *credentials
+	admitted    *admitted
+	drops       *drops
+}
+
+// relay is the hub's STUN and TURN server (RFC 8489, RFC 8656, UDP only). It
+// keeps the rules on top of pion/turn: whom it serves, what it relays to, and
+// that packets from one of its relays to another never leave the process.
+//
+// It is safe for concurrent use.
+type relay struct {
+	relayConfig
+	binds     map[netip.Addr]netip.Addr // public address → the one to bind for it
+	listeners []*listener
+	strangers *strangers
+	own       atomic.Pointer[addrSet] // public addresses and the machine's
+	pumps     sync.WaitGroup
+
+	mu          sync.RWMutex // guards what follows
+	relays      map[netip.AddrPort]*relayConn
+	allocations map[client]*allocation
+	perNode     map[identity]int
+}
+
+// maxAllocations is per node: one per server address, and as many again that
+// a node which lost them has not yet let expire.
+const maxAllocations = 8
+
+// newRelay opens the listeners; run serves on them.
+func newRelay(cfg relayConfig) (*relay, error) {
+	r := &relay{
+		relayConfig: cfg,
+		strangers:   newStrangers(),
+		relays:      make(map[netip.AddrPort]*relayConn),
+		allocations: make(map[client]*allocation),
+		perNode:     make(map[identity]int),
+	}
+	r.setMachine(cfg.machine)
+	if err := r.open(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// serve starts pion/turn on the listeners.
+func (r *relay) serve() error {
+	server := turn.ServerConfig{
+		Realm:         realm,
+		AuthHandler:   r.credentials.authenticate,
+		QuotaHandler:  r.underQuota,
+		EventHandler:  turn.EventHandler{OnAllocationCreated: r.created, OnAllocationDeleted: r.deleted},
+		LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
+	}
+	for _, l := range r.listeners {
+		server.PacketConnConfigs = append(server.PacketConnConfigs, turn.PacketConnConfig{
+			PacketConn:            l,
+			RelayAddressGenerator: &generator{relay: r, prefer: l.public},
+			PermissionHandler:     l.permit,
+		})
+	}
+	// Closing the listeners ends the server: it needs no Close of its own.
+	if _, err := turn.NewServer(server); err != nil {
+		return fmt.Errorf("turn server: %w", err)
+	}
+	return nil
+}
+
+// setMachine takes the machine's addresses as they are now.
+func (r *relay) setMachine(machine addrSet) {
+	own := make(addrSet, len(machine)+len(r.public))
+	for a := range machine {
+		own[a] = struct{}{}
+	}
+	for _, a := range r.public {
+		own[a] = struct{}{}
+	}
+	r.own.Store(&own)
+}
+
+// isOwn says whether packets to the address would come back to this machine.
+func (r *relay) isOwn(a netip.Addr) bool { return r.own.Load().has(a) }
+
+// servers are the addresses to give to members.
+func (r *relay) servers() []netip.AddrPort {
+	s := make([]netip.AddrPort, len(r.public))
+	for i, a := range r.public {
+		s[i] = netip.AddrPortFrom(a, r.addr().Port())
+	}
+	return s
+}
+
+func (r *relay) addr() netip.AddrPort { return addrPort(r.listeners[0].LocalAddr()) }
+
+// run serves until ctx ends, or with an error of a listener. Then it closes
+// the relay and waits for its goroutines.
+func (r *relay) run(ctx context.Context) error {
+	err := r.serve()
+	if err != nil {
+		r.close()
+		return err
+	}
+	broken := make(chan error, len(r.listeners))
+	for _, l := range r.listeners {
+		go func() {
+			<-l.done
+			broken <- l.err
+		}()
+	}
+	left := len(r.listeners)
+	select {
+	case <-ctx.Done():
+	case err = <-broken:
+		left--
+		err = fmt.Errorf("turn listener: %w", err)
+	}
+	r.close()
+	for range left {
+		<-broken
+	}
+	r.pumps.Wait()
+	return err
+}
+
+// close is idempotent. Ending a listener ends its allocations in pion/turn,
+// which closes their relay sockets.
+func (r *relay) close() {
+	for _, l := range r.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			r.log.Warn("turn listener not closed", "err", err)
+		}
+	}
+}

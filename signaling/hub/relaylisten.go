@@ -1,0 +1,139 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	"github.com/p2ptun/p2ptun/config"
+)
+
+// listener is a UDP socket that members and strangers send to. It answers
+// strangers only so often: a reply is larger than what may have come from a
+// forged address.
+type listener struct {
+	*net.UDPConn
+	relay  *relay
+	public netip.Addr // the address members know it by
+
+	end  sync.Once
+	done chan struct{} // closed when pion/turn reads no more
+	err  error         // then: why
+}
+
+// maxReadErrors in a row are taken for passing ones.
+const maxReadErrors = 1000
+
+// socketBuffer absorbs a burst while the one reader is busy.
+const socketBuffer = 4 << 20
+
+// open binds a socket for each public address: the address itself where this
+// machine has it, so that replies leave from where requests came to; else (a
+// router in front maps it) all of its family.
+func (r *relay) open() error {
+	host, port, err := parseListen(r.listen)
+	if err != nil {
+		return config.WithHint(fmt.Errorf("turn listen address %q: %w", r.listen, err), "--turn-listen takes [IP]:PORT")
+	}
+	r.binds = bindAddrs(r.public, host, r.machine)
+	for try := 0; ; try++ {
+		err := r.openAll(port)
+		if err == nil {
+			return nil
+		}
+		r.close()
+		r.listeners = nil
+		// A port that the system chose for one address may be taken on another.
+		if port != 0 || try == 10 || !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+}
+
+func (r *relay) openAll(port uint16) error {
+	bound := make(map[netip.Addr]bool)
+	for _, public := range r.public {
+		bind := r.binds[public]
+		if bound[bind] {
+			continue
+		}
+		bound[bind] = true
+		conn, err := listenUDP(netip.AddrPortFrom(bind, port))
+		if err != nil {
+			at := netip.AddrPortFrom(bind, port).String()
+			return listenError("STUN and TURN (UDP)", at, "--turn-listen", err)
+		}
+		conn.SetReadBuffer(socketBuffer)
+		l := &listener{UDPConn: conn, relay: r, public: public, done: make(chan struct{})}
+		r.listeners = append(r.listeners, l)
+		port = addrPort(conn.LocalAddr()).Port()
+	}
+	return nil
+}
+
+// bindAddrs says which local address stands for each public one. host is what
+// the operator wants, if anything.
+func bindAddrs(public []netip.Addr, host netip.Addr, machine addrSet) map[netip.Addr]netip.Addr {
+	binds := make(map[netip.Addr]netip.Addr)
+	mapped := make(map[bool]bool) // by family: some address is not on this machine
+	for _, a := range public {
+		if !machine.has(a) && !a.IsLoopback() {
+			mapped[a.Is4()] = true
+		}
+	}
+	for _, a := range public {
+		switch {
+		case host.IsValid() && host.Is4() == a.Is4():
+			binds[a] = host
+		case !mapped[a.Is4()]:
+			binds[a] = a
+		case a.Is4():
+			binds[a] = netip.IPv4Unspecified()
+		default:
+			binds[a] = netip.IPv6Unspecified()
+		}
+	}
+	return binds
+}
+
+// ReadFrom returns an error only when the listener is of no more use: pion
+// stops at the first.
+func (l *listener) ReadFrom(p []byte) (n int, from net.Addr, err error) {
+	for range maxReadErrors {
+		n, from, err = l.UDPConn.ReadFrom(p)
+		if err == nil {
+			return n, from, nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			break
+		}
+	}
+	l.end.Do(func() {
+		l.err = err
+		close(l.done)
+	})
+	return 0, nil, err
+}
+
+// WriteTo counts what a stranger may provoke against the source's limit.
+func (l *listener) WriteTo(p []byte, to net.Addr) (int, error) {
+	if toStranger(p) && !l.relay.strangers.allow(addrPort(to).Addr()) {
+		l.relay.drops.strangers.Add(1)
+		return len(p), nil
+	}
+	return l.UDPConn.WriteTo(p, to)
+}
+
+// toStranger says whether a message is one that needs no credentials to get:
+// a Binding response, or any error (RFC 8489 section 5: class bits 0x0110,
+// type 0x0101).
+func toStranger(p []byte) bool {
+	if len(p) < 2 || p[0]&0xc0 != 0 {
+		return false // ChannelData
+	}
+	kind := uint16(p[0])<<8 | uint16(p[1])
+	return kind&0x0110 == 0x0110 || kind == 0x0101
+}

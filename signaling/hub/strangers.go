@@ -1,0 +1,107 @@
+package hub
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// strangers limits what one source may ask for before it has proved who it
+// is. It is safe for concurrent use.
+type strangers struct {
+	mu      sync.Mutex // guards sources
+	sources map[netip.Prefix]*sourceUse
+}
+
+type sourceUse struct {
+	limit *rate.Limiter
+	open  int // connections without a valid hello
+	seen  time.Time
+}
+
+// A source is one IPv4 address or one IPv6 /64. Many nodes may stand behind
+// one NAT and come back at once when the hub restarts.
+const (
+	strangerRate  = 20 // connections or STUN replies per second
+	strangerBurst = 120
+	strangerOpen  = 64
+
+	strangerForget = 2 * time.Minute
+	maxSources     = 100_000
+)
+
+func newStrangers() *strangers { return &strangers{sources: make(map[netip.Prefix]*sourceUse)} }
+
+func sourceOf(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, err := a.WithZone("").Prefix(bits)
+	if err != nil {
+		return netip.Prefix{} // no address: all such are one source
+	}
+	return p
+}
+
+func (s *strangers) useLocked(a netip.Addr, now time.Time) *sourceUse {
+	p := sourceOf(a)
+	u := s.sources[p]
+	if u == nil {
+		if len(s.sources) >= maxSources {
+			s.pruneLocked(now)
+		}
+		if len(s.sources) >= maxSources {
+			p = netip.Prefix{} // a flood of sources: the new ones share a limit
+			u = s.sources[p]
+		}
+	}
+	if u == nil {
+		u = &sourceUse{limit: rate.NewLimiter(strangerRate, strangerBurst)}
+		s.sources[p] = u
+	}
+	u.seen = now
+	return u
+}
+
+// allow counts one request of the source and says whether to answer it.
+func (s *strangers) allow(a netip.Addr) bool {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.useLocked(a, now).limit.AllowN(now, 1)
+}
+
+// enter counts a connection until release, which may be called once.
+func (s *strangers) enter(a netip.Addr) (release func(), ok bool) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.useLocked(a, now)
+	if u.open >= strangerOpen || !u.limit.AllowN(now, 1) {
+		return nil, false
+	}
+	u.open++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		u.open--
+	}, true
+}
+
+// prune forgets the sources that were quiet.
+func (s *strangers) prune(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pruneLocked(now)
+}
+
+func (s *strangers) pruneLocked(now time.Time) {
+	for p, u := range s.sources {
+		if u.open == 0 && now.Sub(u.seen) > strangerForget {
+			delete(s.sources, p)
+		}
+	}
+}

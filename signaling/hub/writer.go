@@ -1,0 +1,153 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// write greets the node, then sends what the queue has until the connection
+// ends; gone says that its reader has.
+func (c *conn) write(ctx context.Context, gone <-chan struct{}) error {
+	ping := time.NewTicker(c.hub.timing.ping)
+	defer ping.Stop()
+	if err := c.greet(c.since); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ping.C:
+			if err := c.ping(); err != nil {
+				return err
+			}
+		default:
+		}
+		if it, ok := c.queue.next(); ok {
+			if err := c.do(it); err != nil {
+				return err
+			}
+			if it.last {
+				return c.linger(ctx, gone)
+			}
+			continue
+		}
+		select {
+		case <-c.queue.ready:
+		case <-ping.C:
+			if err := c.ping(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *conn) ping() error {
+	return c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.hub.timing.write))
+}
+
+func (c *conn) do(it item) error {
+	switch {
+	case it.since != nil:
+		return c.sendRecords(*it.since, true)
+	case it.records:
+		return c.sendRecords(c.sent, false)
+	case it.upgrade:
+		return c.upgrade()
+	}
+	return c.writeFrame(it.message)
+}
+
+// linger gives the node time to read the last frame.
+func (c *conn) linger(ctx context.Context, gone <-chan struct{}) error {
+	c.closeWrite()
+	t := time.NewTimer(lingerFor)
+	defer t.Stop()
+	select {
+	case <-gone:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// greet takes the node's seat: Welcome, records, presence, credentials.
+func (c *conn) greet(since uint64) error {
+	member := c.member.Load()
+	welcome := &signaling.Welcome{Signature: c.shake.SignWelcome(c.hub.identity), Member: member}
+	if c.remote.IsValid() {
+		welcome.Observed = c.remote.String()
+	}
+	if err := c.writeFrame(welcome); err != nil {
+		return err
+	}
+	if !member {
+		if err := c.sendKeeper(); err != nil {
+			return err
+		}
+		c.attach()
+		return nil
+	}
+	// Watching before reading: no change falls between.
+	c.onRelease(c.hub.store.Watch(c.network(), tableRecords, c.queue.recordsChanged))
+	if c.remote.IsValid() {
+		c.onRelease(c.hub.admitted.hold(c.network(), c.remote.Addr()))
+	}
+	if err := c.sendRecords(since, true); err != nil {
+		return err
+	}
+	c.attach()
+	c.queue.push(item{message: c.hub.credentials.issue(identity{c.network(), c.node()})})
+	return nil
+}
+
+func (c *conn) onRelease(f func()) { c.release = append(c.release, f) }
+
+func (c *conn) attach() {
+	c.onRelease(c.hub.bus.Attach(Seat{
+		Network: c.network(), Node: c.node(), Online: c.online,
+		Member: c.member.Load(), Deliver: c.deliver,
+	}))
+}
+
+// upgrade makes a joiner a member when its record is there: the same greeting
+// again, on the same connection.
+func (c *conn) upgrade() error {
+	if c.member.Load() {
+		return nil
+	}
+	node := c.node()
+	e, err := c.hub.store.Get(c.network(), tableRecords, node[:])
+	if err != nil {
+		return err
+	}
+	rec, err := signaling.ParseRecord(c.network(), e.Value)
+	if err != nil || !rec.Live(time.Now()) {
+		return nil // not admitted after all
+	}
+	for _, f := range c.release {
+		f()
+	}
+	c.release = nil
+	c.member.Store(true)
+	c.known()
+	c.log.Info("joined", "name", rec.Name)
+	return c.greet(0)
+}
+
+// sendKeeper gives a joiner the one record it needs: its keeper's sealing key
+// is there.
+func (c *conn) sendKeeper() error {
+	e, err := c.hub.store.Get(c.network(), tableRecords, c.keeper[:])
+	if err != nil {
+		return err
+	}
+	if e.Revision == 0 {
+		return fmt.Errorf("keeper %v has no record", c.keeper)
+	}
+	return c.writeFrame(&signaling.Members{Records: [][]byte{e.Value}})
+}
