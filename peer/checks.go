@@ -1,0 +1,264 @@
+package peer
+
+import (
+	"cmp"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v4"
+)
+
+const (
+	// validFor is how long a pair counts as valid after a response: six of
+	// the agent's keepalives (2 s), and more than the wait for a relayed
+	// pair's nomination, during which nobody checks that pair.
+	validFor = 12 * time.Second
+
+	// maxRemotes bounds the addresses one session of a peer may check from.
+	maxRemotes = 64
+)
+
+// checks is what the connectivity checks of one generation have shown: which
+// requests left, which pairs answered, from where the peer checked. All of it
+// passes through the mux, so it is known sooner and of more pairs than the
+// agent tells. Safe for concurrent use.
+type checks struct {
+	ufrag   string                       // ours; fixed
+	changed func()                       // a pair became valid or was selected; must not block
+	source  func(*Relay, netip.AddrPort) // the peer is at this address; must not block
+
+	mu          sync.Mutex // guards all below
+	remoteUfrag string
+	remotePwd   string
+	conns       []*conn
+	announced   map[netip.AddrPort]announced
+	pairs       map[pairKey]*pair
+	sources     map[netip.AddrPort]bool // authenticated addresses, at most maxRemotes
+	selected    pairKey                 // the agent's; zero: none yet
+	role        ice.AttrControl         // of the newest request of the agent
+	roleKnown   bool
+}
+
+// announced is what the peer said of one of its addresses.
+type announced struct {
+	typ      CandidateType
+	priority uint32
+}
+
+// pairKey names a candidate pair.
+type pairKey struct {
+	conn   *conn
+	remote netip.AddrPort
+}
+
+type pair struct {
+	sent     time.Time // newest request
+	valid    time.Time // newest authentic response; zero: none yet
+	rtt      time.Duration
+	priority uint32 // of the remote candidate, from its checks; 0: not known
+}
+
+func newChecks(ufrag string, changed func(), source func(*Relay, netip.AddrPort)) *checks {
+	return &checks{
+		ufrag: ufrag, changed: changed, source: source,
+		announced: make(map[netip.AddrPort]announced),
+		pairs:     make(map[pairKey]*pair),
+		sources:   make(map[netip.AddrPort]bool),
+	}
+}
+
+// setRemote takes the peer's credentials; before them no response is valid.
+func (s *checks) setRemote(ufrag, pwd string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remoteUfrag, s.remotePwd = ufrag, pwd
+}
+
+func (s *checks) credentials() (ufrag, pwd string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.remoteUfrag, s.remotePwd
+}
+
+// announce takes a candidate of the peer. The same address may be announced
+// twice (a public host's relay, say); the better type names it.
+func (s *checks) announce(addr netip.AddrPort, typ CandidateType, priority uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.announced[addr]; !ok || old.priority < priority {
+		s.announced[addr] = announced{typ, priority}
+	}
+}
+
+func (s *checks) addConn(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = append(s.conns, c)
+}
+
+// find returns the conn for a packet that came over relay (nil: the socket)
+// to the address local; a zero local finds the first of from's family.
+func (s *checks) find(relay *Relay, local netip.Addr, from netip.Addr) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		if c.accepts(relay, local) && c.local.Addr().Is4() == from.Is4() {
+			return c
+		}
+	}
+	return nil
+}
+
+// conn returns the conn with the agent's candidate ID id.
+func (s *checks) conn(id string) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		if c.id == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// admits says whether checks from addr are to be looked at: an agent keeps
+// state for each address it hears from.
+func (s *checks) admits(addr netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.announced[addr]
+	return known || s.sources[addr] || len(s.sources) < maxRemotes
+}
+
+// pairLocked returns the pair, made when new.
+func (s *checks) pairLocked(k pairKey) *pair {
+	p := s.pairs[k]
+	if p == nil {
+		p = &pair{}
+		s.pairs[k] = p
+	}
+	return p
+}
+
+// sent notes that a request leaves on k; role is nil when we made it ourselves.
+func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pairLocked(k).sent = now
+	if role != nil {
+		s.role, s.roleKnown = *role, true
+	}
+}
+
+// answered notes an authentic response on k: the pair is valid.
+func (s *checks) answered(k pairKey, now time.Time, rtt time.Duration) {
+	s.mu.Lock()
+	p := s.pairLocked(k)
+	p.valid, p.rtt = now, rtt
+	s.mu.Unlock()
+	s.changed()
+}
+
+// asked notes an authentic request on k. It reports whether a check has to
+// answer it (RFC 8445 section 7.3.1.4) that the agent did not send itself
+// since the request came, and under which role.
+func (s *checks) asked(k pairKey, priority uint32, came, now time.Time) (check bool, role ice.AttrControl) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sources[k.remote] && len(s.sources) < maxRemotes {
+		s.sources[k.remote] = true
+	}
+	p := s.pairLocked(k)
+	p.priority = priority
+	check = s.roleKnown && !p.fresh(now) && p.sent.Before(came)
+	return check, s.role
+}
+
+// choose notes the pair that the agent selected.
+func (s *checks) choose(k pairKey) {
+	s.mu.Lock()
+	s.selected = k
+	s.mu.Unlock()
+	s.changed()
+}
+
+func (p *pair) fresh(now time.Time) bool {
+	return !p.valid.IsZero() && now.Sub(p.valid) < validFor
+}
+
+// choice is a valid pair, described.
+type choice struct {
+	key        pairKey
+	remoteType CandidateType
+	nominated  bool
+	valid      time.Time
+	rtt        time.Duration
+	rank       uint64 // RFC 8445 section 6.1.2.3, without the role's bit
+}
+
+// direct says that neither end of the pair is a relay.
+func (c choice) direct() bool { return c.key.conn.relay == nil && c.remoteType != Relayed }
+
+func (c choice) path() Path {
+	return Path{Local: c.key.conn.source(), Remote: c.key.remote, Relay: c.key.conn.relay}
+}
+
+// best returns the pair to send on: the agent's, while it is valid; else the
+// best valid one, direct before relayed.
+func (s *checks) best(now time.Time) (choice, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pairs[s.selected]; p != nil && p.fresh(now) {
+		return s.describeLocked(s.selected, p), true
+	}
+	var best choice
+	found := false
+	for k, p := range s.pairs {
+		if !p.fresh(now) {
+			continue
+		}
+		if c := s.describeLocked(k, p); !found || c.compare(best) > 0 {
+			best, found = c, true
+		}
+	}
+	return best, found
+}
+
+// newest is the time of the last response on any pair; zero: none yet.
+func (s *checks) newest() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var t time.Time
+	for _, p := range s.pairs {
+		if p.valid.After(t) {
+			t = p.valid
+		}
+	}
+	return t
+}
+
+func (s *checks) describeLocked(k pairKey, p *pair) choice {
+	remote, ok := s.announced[k.remote]
+	if !ok {
+		remote = announced{PeerReflexive, p.priority}
+	}
+	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
+	return choice{
+		key: k, remoteType: remote.typ, nominated: k == s.selected,
+		valid: p.valid, rtt: p.rtt, rank: lo<<32 + 2*hi,
+	}
+}
+
+// compare orders choices; it never calls two pairs equal, so the choice among
+// equally good ones is stable.
+func (c choice) compare(d choice) int {
+	if c.direct() != d.direct() {
+		if c.direct() {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(cmp.Compare(c.rank, d.rank), c.key.remote.Compare(d.key.remote),
+		c.key.conn.local.Compare(d.key.conn.local))
+}

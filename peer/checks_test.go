@@ -1,0 +1,116 @@
+package peer
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+)
+
+// newTestChecks returns a session with a host and a relay conn.
+func newTestChecks() (s *checks, host, relay *conn) {
+	s = newChecks("ours", func() {}, func(*Relay, netip.AddrPort) {})
+	host = &conn{checks: s, id: "host", local: netip.MustParseAddrPort("192.0.2.1:1"), priority: priority(prefHost, 1)}
+	relay = &conn{checks: s, id: "relay", local: netip.MustParseAddrPort("203.0.113.1:2"), priority: priority(prefRelayed, 1), relay: &Relay{}}
+	s.addConn(host)
+	s.addConn(relay)
+	return s, host, relay
+}
+
+func TestBestPair(t *testing.T) {
+	ap := netip.MustParseAddrPort
+	now := time.Unix(1000, 0)
+	s, host, relay := newTestChecks()
+	s.announce(ap("198.51.100.1:1"), Host, priority(prefHost, 9))
+	s.announce(ap("198.51.100.2:1"), ServerReflexive, priority(prefServerReflexive, 9))
+	s.announce(ap("203.0.113.1:9"), Relayed, priority(prefRelayed, 9))
+	best := func(want pairKey, direct bool) {
+		t.Helper()
+		c, ok := s.best(now)
+		if !ok || c.key != want || c.direct() != direct {
+			t.Errorf("best is %v %v, direct %v; want %v, direct %v", c.key, ok, c.direct(), want, direct)
+		}
+	}
+	if _, ok := s.best(now); ok {
+		t.Error("a best pair before any answered")
+	}
+	steps := []struct {
+		pair   pairKey
+		direct bool
+	}{ // each better than all before
+		{pairKey{relay, ap("203.0.113.1:9")}, false},
+		{pairKey{relay, ap("198.51.100.2:1")}, false},
+		{pairKey{host, ap("203.0.113.1:9")}, false},
+		{pairKey{host, ap("198.51.100.7:7")}, true}, // prflx of unknown priority
+		{pairKey{host, ap("198.51.100.2:1")}, true},
+		{pairKey{host, ap("198.51.100.1:1")}, true},
+	}
+	for _, step := range steps {
+		s.answered(step.pair, now, time.Millisecond)
+		best(step.pair, step.direct)
+	}
+	s.choose(steps[4].pair)
+	best(steps[4].pair, true) // what the agent selected, while it is valid
+	now = now.Add(validFor)
+	if c, ok := s.best(now); ok {
+		t.Errorf("best is %v long after the last response", c.key)
+	}
+	s.answered(steps[0].pair, now, 0)
+	best(steps[0].pair, false)
+}
+
+func TestRemoteIsNamedAsAnnounced(t *testing.T) {
+	addr := netip.MustParseAddrPort("203.0.113.1:9")
+	now := time.Unix(1000, 0)
+	s, host, _ := newTestChecks()
+	s.answered(pairKey{host, addr}, now, 0)
+	if c, _ := s.best(now); c.remoteType != PeerReflexive || !c.direct() {
+		t.Errorf("%s, direct %v, want prflx and direct", c.remoteType, c.direct())
+	}
+	s.announce(addr, Relayed, 1)
+	if c, _ := s.best(now); c.remoteType != Relayed || c.direct() {
+		t.Errorf("%s, direct %v, want relay", c.remoteType, c.direct())
+	}
+}
+
+func TestTriggeredCheck(t *testing.T) {
+	k := func(c *conn) pairKey { return pairKey{c, netip.MustParseAddrPort("198.51.100.1:1")} }
+	now := time.Unix(1000, 0)
+	role := ice.AttrControl{Role: ice.Controlling, Tiebreaker: 7}
+	s, host, _ := newTestChecks()
+	if check, _ := s.asked(k(host), 1, now, now); check {
+		t.Error("a check before the role is known")
+	}
+	s.sent(k(host), now.Add(-time.Millisecond), &role)
+	if check, got := s.asked(k(host), 1, now, now); !check || got != role {
+		t.Errorf("check %v under %+v, want one under the agent's role", check, got)
+	}
+	s.sent(k(host), now, &role) // the agent has answered the check with one
+	if check, _ := s.asked(k(host), 1, now, now); check {
+		t.Error("a check beside the agent's own")
+	}
+	s.answered(k(host), now, 0)
+	later := now.Add(time.Second)
+	if check, _ := s.asked(k(host), 1, later, later); check {
+		t.Error("a check of a pair that is valid")
+	}
+}
+
+func TestSourcesAreBounded(t *testing.T) {
+	s, host, _ := newTestChecks()
+	addr := func(i int) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(i)) }
+	known := netip.MustParseAddrPort("198.51.100.2:1")
+	s.announce(known, Host, 1)
+	for i := range 2 * maxRemotes {
+		if s.admits(addr(i)) {
+			s.asked(pairKey{host, addr(i)}, 1, time.Time{}, time.Time{})
+		}
+	}
+	if len(s.sources) != maxRemotes || s.admits(addr(maxRemotes)) {
+		t.Errorf("%d sources, want %d and no more", len(s.sources), maxRemotes)
+	}
+	if !s.admits(addr(0)) || !s.admits(known) {
+		t.Error("known addresses are refused")
+	}
+}

@@ -1,0 +1,76 @@
+package peer
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// Candidates returns this node's candidates as they are now: host, then
+// server-reflexive, then relay.
+func (u *Underlay) Candidates() []Candidate {
+	cs, _ := u.gathered()
+	return cs
+}
+
+// gathered returns the candidates, and whether no more are on their way.
+func (u *Underlay) gathered() (cs []Candidate, all bool) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	known := make(map[netip.AddrPort]bool)
+	add := func(c Candidate) {
+		if !known[c.Addr] { // RFC 8445 section 5.1.3: redundant ones are left out
+			known[c.Addr] = true
+			cs = append(cs, c)
+		}
+	}
+	if !u.relayOnly {
+		for _, a := range u.hosts {
+			addr := netip.AddrPortFrom(a, u.port)
+			add(Candidate{Type: Host, Addr: addr, Base: addr})
+		}
+	}
+	all = true
+	order := slices.SortedFunc(maps.Keys(u.found), func(a, b *server) int { return a.addr.Compare(b.addr) })
+	for _, s := range order {
+		f := u.found[s]
+		all = all && f.probed && f.settled
+		if m := f.reflexive.mapped; !u.relayOnly && u.allowed(m) {
+			add(Candidate{Type: ServerReflexive, Addr: m, Base: netip.AddrPortFrom(f.reflexive.base, u.port)})
+		}
+	}
+	for _, s := range order {
+		if r := u.found[s].relay; r != nil {
+			add(Candidate{Type: Relayed, Addr: r.addr, Base: r.addr, Relay: r})
+		}
+	}
+	return cs, all
+}
+
+// update changes what a server has given and tells the peers; a server that
+// is no longer in use changes nothing.
+func (u *Underlay) update(s *server, change func(*found)) {
+	u.mu.Lock()
+	f, ok := u.found[s]
+	before := f
+	change(&f)
+	if ok {
+		u.found[s] = f
+	}
+	u.mu.Unlock()
+	if ok && f != before {
+		u.notify()
+	}
+}
+
+func (u *Underlay) setReflexive(s *server, r reflexive) {
+	u.update(s, func(f *found) { f.reflexive, f.probed = r, true })
+}
+
+func (u *Underlay) probed(s *server) { u.update(s, func(f *found) { f.probed = true }) }
+
+func (u *Underlay) setRelay(s *server, r *Relay) {
+	u.update(s, func(f *found) { f.relay, f.settled = r, true })
+}
+
+func (u *Underlay) settle(s *server) { u.update(s, func(f *found) { f.settled = true }) }

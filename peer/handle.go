@@ -1,0 +1,55 @@
+package peer
+
+import "net/netip"
+
+// Handle takes a STUN message or ChannelData that arrived on the shared socket,
+// at the address local (zero: not known). It does not block and does not keep
+// b, so it may be called from the socket's receive goroutine. The way of a
+// packet:
+//
+//  1. from a server in use: to its Binding probe or its TURN client, and
+//     nothing else goes there, since the client trusts whatever it is given;
+//  2. from an address that may be no candidate: dropped;
+//  3. a Binding request or response: to the ICE session it belongs to;
+//  4. else dropped.
+//
+// What comes out of a relay takes steps 2 to 4 as well; what is not STUN there
+// goes to OnRelayed.
+func (u *Underlay) Handle(b []byte, local netip.Addr, from netip.AddrPort) {
+	from = canonical(from)
+	u.mu.RLock()
+	s := u.servers[from]
+	u.mu.RUnlock()
+	if s != nil {
+		s.handle(local.Unmap(), b)
+		return
+	}
+	if !isSTUN(b) {
+		u.drops.junk.Add(1)
+		return
+	}
+	if !u.allowed(from) {
+		u.drops.filtered.Add(1)
+		return
+	}
+	u.mux.route(nil, local.Unmap().WithZone(""), from, b)
+}
+
+// relayed takes a packet that came out of a relay.
+func (u *Underlay) relayed(r *Relay, from netip.AddrPort, b []byte) {
+	switch {
+	case !u.allowed(from):
+		u.drops.filtered.Add(1)
+	case isSTUN(b):
+		u.mux.route(r, netip.Addr{}, from, b)
+	case u.onRelayed != nil:
+		u.onRelayed(r, from, b)
+	default:
+		u.drops.junk.Add(1)
+	}
+}
+
+// allowed says whether a may be a peer's address.
+func (u *Underlay) allowed(a netip.AddrPort) bool {
+	return usable(a) && (u.allow == nil || u.allow(a.Addr()))
+}

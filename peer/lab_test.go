@@ -1,0 +1,468 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+	"github.com/pion/transport/v5/vnet"
+	"github.com/pion/turn/v5"
+)
+
+// The lab is an internet in virtual time:
+//
+//	203.0.113.0/24 ──┬── hub .1 (STUN, TURN)
+//	                 ├── public nodes .100+n
+//	                 └── NAT .10+n ── 192.168.n.0/24 ── node .1
+//
+// Everything in it ends with its test's bubble, which also finds leaks: a
+// bubble with a goroutine left does not end.
+type lab struct {
+	t     *testing.T
+	wan   *vnet.Router
+	hub   *vnet.Net
+	turn  *turn.Server
+	drop  atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
+	sites int
+	stops []func()
+	log   *slog.Logger
+
+	timers sync.WaitGroup // of after
+}
+
+// The NATs of the lab, in the terms of RFC 4787.
+var (
+	natFull      = &vnet.NATType{MappingBehavior: vnet.EndpointIndependent, FilteringBehavior: vnet.EndpointIndependent, MappingLifeTime: time.Minute}
+	natPort      = &vnet.NATType{MappingBehavior: vnet.EndpointIndependent, FilteringBehavior: vnet.EndpointAddrPortDependent, MappingLifeTime: time.Minute}
+	natSymmetric = &vnet.NATType{MappingBehavior: vnet.EndpointAddrPortDependent, FilteringBehavior: vnet.EndpointAddrPortDependent, MappingLifeTime: time.Minute}
+)
+
+var hubAddr = netip.MustParseAddrPort("203.0.113.1:3478")
+
+// hop is the delay of each router.
+const hop = 5 * time.Millisecond
+
+// inLab runs f in a lab of its own. Nodes and the hub are stopped when it
+// returns.
+func inLab(t *testing.T, f func(l *lab)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		wan, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "203.0.113.0/24", MinDelay: hop, LoggerFactory: quiet})
+		l.must(err)
+		l.wan = wan
+		l.hub = l.net(wan, hubAddr.Addr().String())
+		wan.AddChunkFilter(func(c vnet.Chunk) bool {
+			drop := l.drop.Load()
+			from, to := c.SourceAddr().(*net.UDPAddr).AddrPort(), c.DestinationAddr().(*net.UDPAddr).AddrPort()
+			return drop == nil || !(*drop)(canonical(from), canonical(to), c.UserData())
+		})
+		l.startTURN()
+		l.stops = append(l.stops, func() { l.must(wan.Stop()) }, l.stopTURN)
+		defer l.stop()
+		l.must(wan.Start())
+		f(l)
+	})
+}
+
+var quiet = pionLog{slog.New(slog.DiscardHandler)}
+
+func newLab(t *testing.T) *lab {
+	l := &lab{t: t, log: slog.New(slog.DiscardHandler)}
+	if testing.Verbose() {
+		l.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return l
+}
+
+func (l *lab) stop() {
+	for i := len(l.stops) - 1; i >= 0; i-- {
+		l.stops[i]()
+	}
+	l.timers.Wait()
+	synctest.Wait() // the last goroutines may still log
+}
+
+// after runs f after d. It is no time.AfterFunc: the race detector crashes now
+// and then when many of those run in a bubble (golang/go issue 78156).
+func (l *lab) after(d time.Duration, f func()) {
+	l.timers.Go(func() {
+		time.Sleep(d)
+		f()
+	})
+}
+
+func (l *lab) must(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) net(r *vnet.Router, addrs ...string) *vnet.Net {
+	l.t.Helper()
+	n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: addrs})
+	l.must(err)
+	l.must(r.AddNet(n))
+	return n
+}
+
+func (l *lab) startTURN() {
+	l.t.Helper()
+	pc, err := l.hub.ListenPacket("udp4", hubAddr.String())
+	l.must(err)
+	l.turn, err = turn.NewServer(turn.ServerConfig{
+		Realm: "lab",
+		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
+			return "user", turn.GenerateAuthKey(a.Username, a.Realm, "secret"), true
+		},
+		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: pc, RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{
+			RelayAddress: net.ParseIP(hubAddr.Addr().String()), Address: hubAddr.Addr().String(), Net: l.hub,
+		}}},
+		LoggerFactory: quiet,
+	})
+	l.must(err)
+}
+
+func (l *lab) stopTURN() {
+	if l.turn != nil {
+		l.must(l.turn.Close())
+		l.turn = nil
+	}
+}
+
+// lose has the WAN drop what f says from now on; nil: nothing.
+func (l *lab) lose(f func(from, to netip.AddrPort, b []byte) bool) {
+	if f == nil {
+		l.drop.Store(nil)
+		return
+	}
+	l.drop.Store(&f)
+}
+
+// direct is a packet between two nodes, without the hub.
+func direct(from, to netip.AddrPort, _ []byte) bool {
+	return from.Addr() != hubAddr.Addr() && to.Addr() != hubAddr.Addr()
+}
+
+// toHub is a packet to the hub's server.
+func toHub(_, to netip.AddrPort, _ []byte) bool { return to == hubAddr }
+
+// site makes a LAN behind a NAT.
+func (l *lab) site(nat *vnet.NATType) (*vnet.Router, string) {
+	l.t.Helper()
+	l.sites++
+	prefix := fmt.Sprintf("192.168.%d.", l.sites)
+	r, err := vnet.NewRouter(&vnet.RouterConfig{
+		CIDR: prefix + "0/24", StaticIPs: []string{fmt.Sprintf("203.0.113.%d", 10+l.sites)},
+		NATType: nat, MinDelay: hop, LoggerFactory: quiet,
+	})
+	l.must(err)
+	l.must(l.wan.AddRouter(r))
+	l.must(r.Start())
+	return r, prefix
+}
+
+// node is a machine of the lab.
+type node struct {
+	lab      *lab
+	name     string
+	addr     netip.AddrPort
+	pc       net.PacketConn
+	underlay *Underlay
+	deaf     atomic.Bool // drops everything that arrives
+	mute     atomic.Bool // drops everything that leaves
+
+	mu   sync.Mutex
+	got  map[string]time.Time // payloads received
+	seen map[source]bool      // sources told by OnSource
+}
+
+type source struct {
+	relay *Relay
+	addr  netip.AddrPort
+}
+
+// behind makes a node behind a NAT of its own; nil makes it public.
+func (l *lab) behind(nat *vnet.NATType, opts ...func(*UnderlayConfig)) *node {
+	l.t.Helper()
+	if nat == nil {
+		l.sites++
+		return l.nodeAt(l.wan, fmt.Sprintf("203.0.113.%d", 100+l.sites), opts...)
+	}
+	r, prefix := l.site(nat)
+	return l.nodeAt(r, prefix+"1", opts...)
+}
+
+const nodePort = 41000
+
+func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig)) *node {
+	l.t.Helper()
+	n := &node{lab: l, name: addr, got: make(map[string]time.Time), seen: make(map[source]bool)}
+	n.addr = netip.AddrPortFrom(netip.MustParseAddr(addr), nodePort)
+	var err error
+	n.pc, err = l.net(r, addr).ListenPacket("udp4", n.addr.String())
+	l.must(err)
+	c := UnderlayConfig{
+		Socket: n, Port: nodePort, Log: l.log.With("node", addr),
+		OnRelayed: func(_ *Relay, _ netip.AddrPort, b []byte) { n.record(b) },
+	}
+	for _, o := range opts {
+		o(&c)
+	}
+	n.underlay = NewUnderlay(c)
+	n.underlay.SetAddresses([]netip.Addr{n.addr.Addr()})
+	n.underlay.SetServers([]Server{{Addr: hubAddr, Username: "u-" + addr, Password: "secret"}})
+	l.run(n.underlay.Run)
+	go n.read()
+	l.stops = append(l.stops, func() { l.must(n.pc.Close()) })
+	return n
+}
+
+// run runs f until the lab ends.
+func (l *lab) run(f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f(ctx); err != nil {
+			l.t.Errorf("run: %v", err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	l.stops = append(l.stops, stop)
+	return stop
+}
+
+// SendTo implements Socket.
+func (n *node) SendTo(b []byte, _ netip.Addr, to netip.AddrPort) error {
+	if n.mute.Load() {
+		return nil
+	}
+	_, err := n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return err
+}
+
+func (n *node) read() {
+	b := make([]byte, 2048)
+	for {
+		k, from, err := n.pc.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		if n.deaf.Load() {
+			continue
+		}
+		if isData(b[:k]) {
+			n.record(b[:k])
+			continue
+		}
+		n.underlay.Handle(b[:k], n.addr.Addr(), from.(*net.UDPAddr).AddrPort())
+	}
+}
+
+// dataHeader makes a payload look like a WireGuard transport message.
+var dataHeader = []byte{4, 0, 0, 0}
+
+func isData(b []byte) bool { return bytes.HasPrefix(b, dataHeader) }
+
+func (n *node) record(b []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.got[string(bytes.TrimPrefix(b, dataHeader))] = time.Now()
+}
+
+func (n *node) received(payload string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.got[payload].IsZero()
+}
+
+// side is one end of a pair of peers.
+type side struct {
+	*node
+	*Peer
+	self, other member
+	stop        func()
+
+	sent atomic.Int32 // sealed messages
+
+	mu    sync.Mutex // guards paths
+	paths []Path
+}
+
+// link is the hub's signaling between two sides.
+type link struct {
+	a, b  *side
+	delay time.Duration
+	cut   atomic.Bool
+
+	mu   sync.Mutex // guards pass, and is held while it runs
+	pass passFunc
+}
+
+// passFunc decides on each message; late is an extra delay.
+type passFunc func(from *side) (ok bool, late time.Duration)
+
+// filter has f decide on each message from now on; nil passes all.
+func (k *link) filter(f passFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pass = f
+}
+
+type pairOption func(a, b *Config)
+
+// pair makes two nodes peers of each other, not online yet. Side a has the
+// lower key: it offers, and controls.
+func (l *lab) pair(na, nb *node, opts ...pairOption) *link {
+	l.t.Helper()
+	x, y := newMembers(l.t)
+	k := &link{delay: hop, a: &side{node: na, self: x, other: y}, b: &side{node: nb, self: y, other: x}}
+	ca, cb := k.config(k.a, k.b), k.config(k.b, k.a)
+	ca.Controlling, ca.Offerer = true, true
+	for _, o := range opts {
+		o(&ca, &cb)
+	}
+	k.a.Peer, k.b.Peer = New(ca), New(cb)
+	k.a.stop, k.b.stop = l.run(k.a.Run), l.run(k.b.Run)
+	return k
+}
+
+// restart replaces the side's Peer, which must have ended, by that of another
+// run.
+func (k *link) restart(s, to *side) {
+	s.self.Epoch += 10
+	c := k.config(s, to)
+	c.Controlling, c.Offerer = s == k.a, s == k.a
+	s.Peer = New(c)
+	s.stop = s.lab.run(s.Run)
+}
+
+func (k *link) config(s, to *side) Config {
+	return Config{
+		Underlay: s.underlay, Pair: signaling.NewPair(s.self.Self, &s.other.record.Record), Log: s.lab.log.With("peer", to.name),
+		OnPath: func(p Path) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.paths = append(s.paths, p)
+		},
+		OnSource: func(r *Relay, a netip.AddrPort) {
+			s.node.mu.Lock()
+			defer s.node.mu.Unlock()
+			s.seen[source{r, a}] = true
+		},
+		Send: func(sealed []byte) {
+			s.sent.Add(1)
+			ok, late := !k.cut.Load(), time.Duration(0)
+			k.mu.Lock()
+			if ok && k.pass != nil {
+				ok, late = k.pass(s)
+			}
+			k.mu.Unlock()
+			if ok {
+				msg := bytes.Clone(sealed)
+				s.lab.after(k.delay+late, func() { to.Receive(msg) })
+			}
+		},
+	}
+}
+
+// online lets both sides see each other.
+func (k *link) online() {
+	k.a.SetOnline(true, 2)
+	k.b.SetOnline(true, 1)
+}
+
+// history is all paths so far.
+func (s *side) history() []Path {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.paths)
+}
+
+// path is the newest path of the side.
+func (s *side) path() (Path, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.paths) == 0 {
+		return Path{}, false
+	}
+	return s.paths[len(s.paths)-1], true
+}
+
+// sendData sends a payload over the side's present path.
+func (s *side) sendData(payload string) {
+	p, ok := s.path()
+	if !ok {
+		return
+	}
+	b := append(bytes.Clone(dataHeader), payload...)
+	if p.Relay != nil {
+		_ = p.Relay.Send(b, p.Remote)
+		return
+	}
+	_ = s.SendTo(b, p.Local, p.Remote)
+}
+
+// newMembers returns two members; the first has the lower key. Their epochs
+// are 1 and 2.
+func newMembers(t testing.TB) (x, y member) {
+	t.Helper()
+	x, y = newMember(t, 1), newMember(t, 2)
+	if kx, ky := x.Node.Public(), y.Node.Public(); bytes.Compare(kx[:], ky[:]) > 0 {
+		x, y = y, x
+	}
+	x.Epoch, y.Epoch = 1, 2
+	return x, y
+}
+
+type member struct {
+	*signaling.Self
+	record *signaling.SignedRecord
+}
+
+var labNetwork = func() (k config.NetworkPrivateKey) {
+	if err := k.SetSeed(bytes.Repeat([]byte{7}, 32)); err != nil {
+		panic(err)
+	}
+	return k
+}()
+
+func newMember(t testing.TB, host byte) member {
+	t.Helper()
+	key, wg, seal := config.NewNodeKey(), config.NewWireGuardKey(), config.NewSealingKey()
+	rec, err := signaling.SignRecord(labNetwork, signaling.Record{
+		Node: key.Public(), Sequence: 1, Name: fmt.Sprintf("n%d", host), IPv4: netip.AddrFrom4([4]byte{10, 77, 0, host}),
+		WireGuard: wg.Public(), Sealing: seal.Public(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return member{&signaling.Self{Network: labNetwork.Public().ID(), Node: key, Sealing: seal, WireGuard: wg.Public()}, rec}
+}
+
+// until waits in virtual time for cond, at most for d, and returns how long
+// it took.
+func (l *lab) until(d time.Duration, what string, cond func() bool) time.Duration {
+	l.t.Helper()
+	start := time.Now()
+	for !cond() {
+		if time.Since(start) > d {
+			l.t.Fatalf("after %v: not %s", d, what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(start)
+}

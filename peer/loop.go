@@ -1,0 +1,214 @@
+package peer
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// attemptFor is how long a generation may go without a valid pair.
+	attemptFor = 15 * time.Second
+
+	// preferFor is how long a new generation with only a relayed pair leaves
+	// the path to an old one that is direct and works.
+	preferFor = 5 * time.Second
+
+	// silent is how long no tunnel packet has come from a peer that is taken
+	// for unreachable when ICE says so, too.
+	silent = 5 * time.Second
+
+	// yield is how much longer the side that is not the Offerer waits, so
+	// that offers seldom cross.
+	yield = time.Second
+
+	// wokenFor is how long packets are taken to wait after Wake.
+	wokenFor = 30 * time.Second
+)
+
+// loop is the state of a running Peer; its goroutine owns it all. Each round
+// it takes the news, looks at the pairs, does what is due, and sleeps until
+// something else is.
+//
+//	          offer sent or opened             valid pair
+//	(none) ──────────────────────► next ─────────────────────► current
+//	                                │ 15 s without a pair         │ replaced
+//	                                ▼                             ▼
+//	                              closed                        closed
+type loop struct {
+	p *Peer
+
+	online      bool
+	onlineSince time.Time
+	woken       time.Time // Wake came last
+
+	current *generation // proved; its pairs are the path
+	next    *generation // offered, or checking
+	offer   *offer      // of next, while unanswered
+
+	restart string // why a new generation is wanted at once; empty: it is not
+	retry   retry
+	upgrade upgrade
+
+	path    choice // the newest; its pair may be of a closed generation
+	hasPath bool
+}
+
+func newLoop(p *Peer) *loop { return &loop{p: p} }
+
+func (l *loop) run(ctx context.Context) {
+	defer l.shut()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.p.in.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		l.take(l.p.in.take(), now)
+		l.gather()
+		l.choose(now)
+		l.expire(now)
+		l.attempt(now)
+		l.send(now)
+		l.publish(now)
+		if at := l.due(now); at.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(max(time.Until(at), time.Millisecond))
+		}
+	}
+}
+
+// take handles the news.
+func (l *loop) take(n news, now time.Time) {
+	if n.online && !l.online {
+		l.onlineSince = now
+		if l.offer != nil {
+			l.offer.due, l.offer.wait = now, 0
+		}
+	}
+	l.online = n.online
+	if n.woken {
+		l.woken = now
+	}
+	if n.online && l.p.cfg.Pair.SetRemoteEpoch(n.epoch) {
+		l.renewed(now)
+	}
+	for _, b := range n.sealed {
+		l.open(b, now)
+	}
+}
+
+// renewed notes that the peer runs anew: what it had is gone, what was offered
+// to the run before is void.
+func (l *loop) renewed(now time.Time) {
+	l.retry.succeeded()
+	l.onlineSince = now
+	if l.current != nil || l.next != nil {
+		l.restart = "peer restarted"
+	}
+}
+
+// gather passes new local candidates on to the sessions. Where an address that
+// a session was made with is gone, or came after it was settled, the session
+// is made anew.
+func (l *loop) gather() {
+	for _, g := range []*generation{l.current, l.next} {
+		if g == nil {
+			continue
+		}
+		before := len(g.hosts)
+		g.gather()
+		gone := g.stale()
+		if g == l.current && l.next == nil && (len(g.hosts) != before || gone) ||
+			g == l.next && gone {
+			l.restart = "addresses changed"
+		}
+	}
+	// Of a relayed path, the peer may be the one that uses our relay.
+	if l.hasPath && !l.path.direct() && l.current != nil && l.next == nil && l.current.lostRelay() {
+		l.restart = "relay lost"
+	}
+}
+
+// choose moves the path to the best pair there is. It never takes it away.
+func (l *loop) choose(now time.Time) {
+	if l.next != nil {
+		if c, ok := l.next.checks.best(now); ok && l.takesOver(c, now) {
+			l.promote()
+		}
+	}
+	if l.current == nil {
+		return
+	}
+	c, ok := l.current.checks.best(now)
+	if !ok {
+		return
+	}
+	moved := !l.hasPath || c.path() != l.path.path()
+	l.path, l.hasPath = c, true
+	l.upgrade.relayed(!c.direct(), now)
+	if moved {
+		kind := PathDirect
+		if !c.direct() {
+			kind = PathRelayed
+		}
+		l.p.cfg.Log.Info("path", "path", kind, "local", c.key.conn.local, "remote", c.key.remote, "type", c.remoteType, "rtt", c.rtt)
+		l.p.cfg.OnPath(c.path())
+	}
+}
+
+// takesOver says whether next, with the pair c, is to replace current.
+func (l *loop) takesOver(c choice, now time.Time) bool {
+	if l.current == nil || c.direct() || now.Sub(l.next.started) > preferFor {
+		return true
+	}
+	old, ok := l.current.checks.best(now)
+	return !ok || !old.direct()
+}
+
+// promote makes next current. The peer may not have come so far: it will go
+// on with the old session, whose path needs no agent of ours.
+func (l *loop) promote() {
+	if l.current != nil {
+		l.current.close()
+	}
+	l.current, l.next, l.offer = l.next, nil, nil
+	l.retry.succeeded()
+}
+
+// expire ends a session that found nothing in its time.
+func (l *loop) expire(now time.Time) {
+	if n := l.next; n != nil && !n.started.IsZero() && now.Sub(n.started) >= attemptFor {
+		l.drop(now)
+		l.p.cfg.Log.Debug("no way to the peer was found", "fails", l.retry.fails)
+	}
+}
+
+// drop ends next without success.
+func (l *loop) drop(now time.Time) {
+	l.abandon()
+	l.retry.failed(now)
+}
+
+// abandon ends next for another.
+func (l *loop) abandon() {
+	if l.next != nil {
+		l.next.close()
+		l.next, l.offer = nil, nil
+	}
+}
+
+// shut ends everything, and tells the peer.
+func (l *loop) shut() {
+	l.bye()
+	l.abandon()
+	if l.current != nil {
+		l.current.close()
+	}
+	l.current, l.hasPath = nil, false
+	l.p.snap.Store(&Snapshot{State: Idle, Path: PathNone})
+}

@@ -1,0 +1,189 @@
+package peer
+
+import (
+	"time"
+
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// Waits between two sendings of an offer that is not answered.
+const (
+	offerWait    = time.Second // doubling
+	offerMaxWait = 10 * time.Second
+
+	// offerFor is how long one offer is sent; then another takes its place,
+	// because the generation that answered the first may be gone.
+	offerFor = 30 * time.Second
+)
+
+// offer is an offer of ours on its way; the same bytes go again and again.
+type offer struct {
+	sealed []byte
+	lines  int // local candidates in it
+	made   time.Time
+	due    time.Time
+	wait   time.Duration
+}
+
+// propose makes a new generation and offers it.
+func (l *loop) propose(now time.Time) {
+	l.abandon()
+	g := l.newGeneration(now)
+	if g == nil {
+		return
+	}
+	sealed, err := l.p.cfg.Pair.Offer(encode(g.describe()))
+	if err != nil {
+		l.p.cfg.Log.Warn("sealing an offer failed", "err", err)
+		g.close()
+		l.retry.failed(now)
+		return
+	}
+	l.next = g
+	l.offer = &offer{sealed: sealed, lines: len(g.trickle.lines), made: now, due: now}
+}
+
+func (l *loop) newGeneration(now time.Time) *generation {
+	g, err := newGeneration(l.p.cfg.Underlay, l.p.in.poke, l.p.cfg.OnSource)
+	if err != nil {
+		l.p.cfg.Log.Warn("making an ICE session failed", "err", err)
+		l.retry.failed(now)
+		return nil
+	}
+	return g
+}
+
+// send sends what is due: the offer, and the lists of candidates.
+func (l *loop) send(now time.Time) {
+	if o := l.offer; o != nil && l.online && !o.due.After(now) {
+		l.p.cfg.Send(o.sealed)
+		o.wait = min(max(2*o.wait, offerWait), offerMaxWait)
+		o.due = now.Add(o.wait)
+	}
+	for _, g := range []*generation{l.current, l.next} {
+		if g == nil || g.started.IsZero() {
+			continue
+		}
+		if m, ok := g.trickle.next(g.ufrag, now); ok {
+			l.seal(m)
+		}
+	}
+}
+
+func (l *loop) seal(m message) {
+	sealed, err := l.p.cfg.Pair.Seal(encode(m))
+	if err != nil {
+		return // the session ended under us, and another begins
+	}
+	l.p.cfg.Send(sealed)
+}
+
+// open handles a sealed message of the peer.
+func (l *loop) open(sealed []byte, now time.Time) {
+	ev, err := l.p.cfg.Pair.Open(sealed)
+	if err == nil {
+		switch ev.Kind {
+		case signaling.EventOffer:
+			err = l.offered(ev.Content, now)
+		case signaling.EventAnswer:
+			err = l.answered(ev.Content, now)
+		case signaling.EventMessage:
+			err = l.told(ev.Content, now)
+		case signaling.EventStale:
+			l.renewed(now)
+		}
+	}
+	if err != nil {
+		l.p.cfg.Underlay.drops.messages.Add(1)
+		l.p.cfg.Log.Debug("sealed message dropped", "err", err)
+	}
+	if ev.Reply != nil {
+		l.p.cfg.Send(ev.Reply)
+	}
+}
+
+// offered answers the peer's offer with a new generation.
+func (l *loop) offered(content []byte, now time.Time) error {
+	d, err := decodeDescription(content)
+	if err != nil {
+		return err
+	}
+	l.abandon()
+	g := l.newGeneration(now)
+	if g == nil {
+		return nil
+	}
+	sealed, err := l.p.cfg.Pair.Answer(encode(g.describe()))
+	if err != nil {
+		g.close()
+		return err
+	}
+	// An answer that is lost is sent again when the offer comes again, so
+	// for the peer to go on it must have arrived.
+	g.trickle.described(len(g.trickle.lines), len(d.Candidates))
+	if err := g.start(d, l.p.cfg.Controlling, now); err != nil {
+		g.close()
+		return err
+	}
+	l.next, l.restart = g, ""
+	l.p.cfg.Send(sealed)
+	return nil
+}
+
+// answered starts the generation that was offered.
+func (l *loop) answered(content []byte, now time.Time) error {
+	d, err := decodeDescription(content)
+	if err != nil || l.offer == nil {
+		return err
+	}
+	l.next.trickle.described(l.offer.lines, len(d.Candidates))
+	l.offer = nil
+	if err := l.next.start(d, l.p.cfg.Controlling, now); err != nil {
+		l.drop(now)
+		return err
+	}
+	return nil
+}
+
+// told handles a message inside the session.
+func (l *loop) told(content []byte, now time.Time) error {
+	m, err := decodeMessage(content)
+	if err != nil {
+		return err
+	}
+	for _, g := range []*generation{l.current, l.next} {
+		if g == nil || g.started.IsZero() || g.remoteUfrag != m.Ufrag {
+			continue
+		}
+		switch m.Type {
+		case typeCandidates:
+			g.trickle.receive(m)
+			g.take(m.Candidates)
+		case typeBye:
+			l.left(g, now)
+		}
+		return nil
+	}
+	return nil
+}
+
+// left ends the session that the peer has ended. The path stays: it is the
+// tunnel's to find out that nobody answers there.
+func (l *loop) left(g *generation, now time.Time) {
+	if g == l.next {
+		l.drop(now)
+		return
+	}
+	l.current.close()
+	l.current = nil
+	l.retry.failed(now)
+}
+
+// bye tells the peer that this side ends.
+func (l *loop) bye() {
+	for _, g := range []*generation{l.current, l.next} {
+		if g != nil && !g.started.IsZero() {
+			l.seal(message{Type: typeBye, Ufrag: g.ufrag})
+		}
+	}
+}

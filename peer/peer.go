@@ -1,0 +1,103 @@
+package peer
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// Path is a way to a peer that ICE checks have proved. Paths are comparable.
+type Path struct {
+	Local  netip.Addr     // leave from here; zero when Relay is set
+	Remote netip.AddrPort // send to this
+	Relay  *Relay         // through this; nil: direct from the socket
+}
+
+// Config is what a Peer needs. Underlay, Pair, Send and OnPath are required.
+type Config struct {
+	Underlay *Underlay
+	Pair     *signaling.Pair // the Peer's from now on
+	Log      *slog.Logger    // with the peer's name
+
+	// Controlling is the ICE role (RFC 8445 section 6.1.1), by key order. A
+	// conflict is settled by the agents.
+	Controlling bool
+
+	// Offerer makes this side offer as soon as the peer is online; the other
+	// leaves it a second. Set it on one side, by key order.
+	Offerer bool
+
+	// Send sends a sealed message to the peer, best effort. It must not block
+	// or keep sealed.
+	Send func(sealed []byte)
+
+	// OnPath takes each new path. A path is replaced, never taken away.
+	// Called from Run's goroutine.
+	OnPath func(Path)
+
+	// OnSource is told that the peer is at addr, seen over relay (nil: the
+	// socket): packets from there are this peer's. It is called before the
+	// path to addr is chosen, and again for as long as the peer checks from
+	// there; from any goroutine, Handle's among them. It must not block.
+	OnSource func(relay *Relay, addr netip.AddrPort)
+
+	// Alive is when the last authentic packet of the tunnel came from the
+	// peer. While that is recent no new session is made for what ICE thinks
+	// of the old one. Nil: never. Safe for concurrent use.
+	Alive func() time.Time
+}
+
+// Peer is one other node as seen from this one. Its methods are safe for
+// concurrent use and do not block, but for Run.
+type Peer struct {
+	cfg  Config
+	in   *inbox
+	snap atomic.Pointer[Snapshot]
+}
+
+// New returns a Peer that is idle until Run.
+func New(c Config) *Peer {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.OnSource == nil {
+		c.OnSource = func(*Relay, netip.AddrPort) {}
+	}
+	if c.Alive == nil {
+		c.Alive = func() time.Time { return time.Time{} }
+	}
+	p := &Peer{cfg: c, in: newInbox()}
+	p.snap.Store(&Snapshot{State: Idle, Path: PathNone})
+	return p
+}
+
+// Run keeps the session with the peer until ctx ends; it then tells the peer,
+// closes the session and returns nil. Call it once.
+func (p *Peer) Run(ctx context.Context) error {
+	p.cfg.Underlay.watch(p, p.in.poke)
+	defer p.cfg.Underlay.unwatch(p)
+	newLoop(p).run(ctx)
+	return nil
+}
+
+// Receive takes a sealed message from the peer, and keeps it.
+func (p *Peer) Receive(sealed []byte) {
+	if !p.in.receive(sealed) {
+		p.cfg.Underlay.drops.overflow.Add(1)
+	}
+}
+
+// SetOnline takes the peer's presence at the hub, and its boot epoch when it
+// is online. That a peer goes offline changes nothing but that it is sent no
+// more offers.
+func (p *Peer) SetOnline(online bool, epoch signaling.Epoch) { p.in.setOnline(online, epoch) }
+
+// Wake says that packets wait for a path.
+func (p *Peer) Wake() { p.in.wanted() }
+
+// Snapshot returns how things stand.
+func (p *Peer) Snapshot() Snapshot { return *p.snap.Load() }

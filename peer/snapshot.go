@@ -1,0 +1,85 @@
+package peer
+
+import (
+	"net/netip"
+	"time"
+)
+
+// State is the life of a peer as users see it.
+type State string
+
+// The states. A peer is connected while its path was proved lately, by ICE or
+// by the tunnel's own packets.
+const (
+	Idle         State = "idle"
+	Signaling    State = "signaling" // an offer waits for its answer
+	Checking     State = "checking"
+	Connected    State = "connected"
+	Disconnected State = "disconnected" // there was a path
+	Failed       State = "failed"       // no way was found; it will be tried again
+)
+
+// PathKind says what carries a peer's packets.
+type PathKind string
+
+// The kinds of path. One that leads to a relay of the peer is relayed, too.
+const (
+	PathDirect  PathKind = "direct"
+	PathRelayed PathKind = "relayed"
+	PathNone    PathKind = "none"
+)
+
+// Endpoint is one end of a path.
+type Endpoint struct {
+	Type CandidateType // for the remote end: as the peer announced it, else prflx
+	Addr netip.AddrPort
+}
+
+// Snapshot is how things stand with a peer.
+type Snapshot struct {
+	State         State
+	ICE           string        // new, checking, connected, completed, disconnected; empty: no session
+	Path          PathKind      // what carries data now
+	Local, Remote Endpoint      // of the path; zero for PathNone
+	RTT           time.Duration // of the newest check on the path; zero: not known
+}
+
+// publish makes the loop's state visible to Snapshot.
+func (l *loop) publish(now time.Time) {
+	s := Snapshot{State: l.state(now), Path: PathNone}
+	switch {
+	case l.current != nil:
+		s.ICE = l.current.state(now)
+	case l.next != nil:
+		s.ICE = l.next.state(now)
+	}
+	if s.State == Connected {
+		s.Path, s.RTT = PathDirect, l.path.rtt
+		if !l.path.direct() {
+			s.Path = PathRelayed
+		}
+		c := l.path.key.conn
+		s.Local = Endpoint{Type: Host, Addr: c.local}
+		if c.relay != nil {
+			s.Local.Type = Relayed
+		}
+		s.Remote = Endpoint{Type: l.path.remoteType, Addr: l.path.key.remote}
+	}
+	l.p.snap.Store(&s)
+}
+
+func (l *loop) state(now time.Time) State {
+	switch {
+	case l.hasPath && (l.proved(now) || l.silence(now) < silent):
+		return Connected
+	case l.next != nil && !l.next.started.IsZero():
+		return Checking
+	case l.current != nil:
+		return Disconnected
+	case l.next != nil:
+		return Signaling
+	case l.online && l.retry.fails > 0:
+		return Failed
+	}
+	return Idle
+}

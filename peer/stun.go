@@ -1,0 +1,67 @@
+package peer
+
+import (
+	"encoding/binary"
+
+	"github.com/pion/stun/v4"
+)
+
+// The STUN header (RFC 8489 section 5), and what is read of it in place
+// before a packet is worth copying:
+//
+//	 0                   1                   2                   3
+//	|0 0|  method and class         |   length, multiple of 4       |
+//	|                  magic cookie 0x2112A442                      |
+//	|                  transaction ID, 12 bytes                     |
+const (
+	stunHeader = 20
+	stunCookie = 0x2112A442
+
+	bindingRequest  = 0x0001
+	bindingSuccess  = 0x0101
+	bindingError    = 0x0111
+	channelDataMin  = 0x40 // first byte of ChannelData: 0x40 to 0x7f (RFC 7983)
+	channelDataMax  = 0x7f
+	wireGuardMaxMsg = 4 // WireGuard's messages begin with 1..4 and three zeros
+)
+
+type transactionID [stun.TransactionIDSize]byte
+
+// isSTUN says whether b is one whole STUN message. What begins like a
+// WireGuard message never is.
+func isSTUN(b []byte) bool {
+	if len(b) < stunHeader || b[0] >= 0x40 || binary.BigEndian.Uint32(b[4:]) != stunCookie {
+		return false
+	}
+	if b[0] >= 1 && b[0] <= wireGuardMaxMsg && b[1] == 0 && b[2] == 0 && b[3] == 0 {
+		return false
+	}
+	n := int(binary.BigEndian.Uint16(b[2:]))
+	return n%4 == 0 && n == len(b)-stunHeader
+}
+
+// isChannelData says whether b looks like RFC 8656 ChannelData.
+func isChannelData(b []byte) bool {
+	return len(b) >= 4 && b[0] >= channelDataMin && b[0] <= channelDataMax
+}
+
+func stunType(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
+
+func stunTransaction(b []byte) transactionID { return transactionID(b[8:stunHeader]) }
+
+// stunUsername finds the USERNAME (RFC 8489 section 14.3) of a message that
+// isSTUN accepts; nil when it has none.
+func stunUsername(b []byte) []byte {
+	for b = b[stunHeader:]; len(b) >= 4; {
+		typ, n := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
+		b = b[4:]
+		if n > len(b) {
+			return nil
+		}
+		if stun.AttrType(typ) == stun.AttrUsername {
+			return b[:n]
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package peer
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+// Socket sends datagrams from the node's shared UDP sockets. It is safe for
+// concurrent use and never blocks on the network. An error means that this
+// datagram did not leave, no more.
+type Socket interface {
+	// SendTo sends b to the address to, from the address local; when local
+	// is zero the kernel chooses. It does not keep b.
+	SendTo(b []byte, local netip.Addr, to netip.AddrPort) error
+}
+
+// UnderlayConfig is what an Underlay needs. Socket and Port are required.
+type UnderlayConfig struct {
+	Socket Socket
+	Port   uint16 // the socket's local port
+	Log    *slog.Logger
+
+	// OnRelayed takes a packet that came through r from the peer's address
+	// from and is not STUN. It must not block or keep b. Nil: dropped.
+	OnRelayed func(r *Relay, from netip.AddrPort, b []byte)
+
+	// Allow says whether an address may be a candidate, local or remote; it
+	// is false for addresses of the overlay itself, or tunnels would run in
+	// tunnels. Nil: all are. It is called from any goroutine.
+	Allow func(netip.Addr) bool
+
+	// RelayOnly hides this node's addresses: it offers, and sends from,
+	// nothing but relays.
+	RelayOnly bool
+}
+
+// Underlay is the node's view of the network under the tunnel: its local
+// addresses, reflexive addresses and relays. It hands incoming STUN to the
+// sessions of the Peers. One per node; safe for concurrent use.
+type Underlay struct {
+	socket    Socket
+	port      uint16
+	log       *slog.Logger
+	onRelayed func(*Relay, netip.AddrPort, []byte)
+	allow     func(netip.Addr) bool
+	relayOnly bool
+
+	drops drops
+	mux   *mux
+
+	reconcile chan struct{} // the set of servers changed
+
+	mu       sync.RWMutex // guards all below
+	hosts    []netip.Addr
+	servers  map[netip.AddrPort]*server
+	found    map[*server]found
+	watchers map[*Peer]func()
+}
+
+// found is what one server has given.
+type found struct {
+	reflexive       reflexive
+	relay           *Relay
+	probed, settled bool // the first tries for each are over
+}
+
+// maxHosts bounds the host candidates of each address family: the list of
+// maxCandidates has to have room for the others.
+const maxHosts = 10
+
+var zeroAddr netip.Addr
+
+// NewUnderlay returns an Underlay without addresses or servers. It does
+// nothing before Run but answer peers' checks.
+func NewUnderlay(c UnderlayConfig) *Underlay {
+	u := &Underlay{
+		socket: c.Socket, port: c.Port, log: c.Log, onRelayed: c.OnRelayed,
+		allow: c.Allow, relayOnly: c.RelayOnly,
+		reconcile: make(chan struct{}, 1),
+		servers:   make(map[netip.AddrPort]*server),
+		found:     make(map[*server]found),
+		watchers:  make(map[*Peer]func()),
+	}
+	if u.log == nil {
+		u.log = slog.New(slog.DiscardHandler)
+	}
+	u.mux = newMux(c.Socket, &u.drops)
+	return u
+}
+
+// Run keeps the reflexive addresses and allocations of the servers until ctx
+// ends; then it gives the allocations up and returns nil. Call it once.
+func (u *Underlay) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	running := make(map[*server]context.CancelFunc)
+	for {
+		u.mu.RLock()
+		for _, s := range u.servers {
+			if running[s] == nil {
+				sctx, stop := context.WithCancel(ctx)
+				running[s] = stop
+				work.Go(func() { s.run(sctx) })
+			}
+		}
+		for s, stop := range running {
+			if u.servers[s.addr] != s {
+				stop()
+				delete(running, s)
+			}
+		}
+		u.mu.RUnlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-u.reconcile:
+		}
+	}
+}
+
+// SetAddresses takes the node's local addresses, best first. Those that cannot
+// be candidates are left out, and those beyond the tenth of a family. Peers are
+// told of changes.
+func (u *Underlay) SetAddresses(addrs []netip.Addr) {
+	var hosts []netip.Addr
+	count := make(map[int]int) // by address length
+	for _, a := range addrs {
+		a = a.Unmap()
+		if u.allowed(netip.AddrPortFrom(a, u.port)) && !slices.Contains(hosts, a) && count[a.BitLen()] < maxHosts {
+			hosts = append(hosts, a)
+			count[a.BitLen()]++
+		}
+	}
+	// RFC 8421 section 4: IPv6 first, where a NAT is least likely.
+	slices.SortStableFunc(hosts, func(a, b netip.Addr) int { return b.BitLen() - a.BitLen() })
+
+	u.mu.Lock()
+	changed := !slices.Equal(u.hosts, hosts)
+	u.hosts = hosts
+	servers := make([]*server, 0, len(u.servers))
+	for _, s := range u.servers {
+		servers = append(servers, s)
+	}
+	u.mu.Unlock()
+	if !changed {
+		return
+	}
+	for _, s := range servers {
+		s.poke()
+		signal(s.verify)
+	}
+	u.notify()
+}
+
+// SetServers replaces the servers in use. One that stays keeps its allocation,
+// whatever its new credentials: they are for the next one.
+func (u *Underlay) SetServers(servers []Server) {
+	u.mu.Lock()
+	keep := make(map[netip.AddrPort]*server)
+	for _, c := range servers {
+		addr := canonical(c.Addr)
+		s := u.servers[addr]
+		if s == nil {
+			s = newServer(u, addr)
+			u.found[s] = found{}
+		}
+		s.setCredentials(c.Username, c.Password)
+		keep[addr] = s
+	}
+	for addr, s := range u.servers {
+		if keep[addr] == nil {
+			delete(u.found, s)
+		}
+	}
+	u.servers = keep
+	u.mu.Unlock()
+	signal(u.reconcile)
+	u.notify()
+}
+
+// Drops returns the counters of what was thrown away.
+func (u *Underlay) Drops() Drops { return u.drops.snapshot() }
+
+// watch has notify called, which must not block, after each change of the
+// candidates; unwatch ends it.
+func (u *Underlay) watch(p *Peer, notify func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.watchers[p] = notify
+}
+
+func (u *Underlay) unwatch(p *Peer) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.watchers, p)
+}
+
+func (u *Underlay) notify() {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	for _, f := range u.watchers {
+		f()
+	}
+}
