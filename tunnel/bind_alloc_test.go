@@ -1,0 +1,67 @@
+//go:build !race
+
+package tunnel
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+// The race detector makes sync.Pool forget on purpose; so these hold without.
+
+// TestNoAllocations holds the promise at the tops of bind_send.go and
+// bind_receive.go.
+func TestNoAllocations(t *testing.T) {
+	_, addr := listenUDP(t, "127.0.0.1:0") // nobody reads it: what overflows is dropped
+	in, b := newLoop(t)
+	direct, relayed, r := b.NewEndpoint(nameA, nil), b.NewEndpoint(nameB, nil), &plainRelay{}
+	direct.SetPath(Path{Local: home, Remote: addr})
+	relayed.SetPath(Path{Remote: stranger, Relay: r})
+
+	bufs, sizes, eps := newBatch()
+	batch := dataPackets(slices.Repeat([]int{1400}, 64))
+	stun := stunMessage(1, 8)
+	from := arrival{from: addr, local: home, ifindex: 1}
+	unread := NewBind(BindConfig{Handler: &countingHandler{}})
+	unread.NewEndpoint(nameA, nil).AddSource(r, stranger)
+	receiveRelayed := unread.receiveRelayed(make(chan struct{}))
+
+	tests := []struct {
+		name string
+		f    func()
+	}{
+		{"sort a batch for the device", func() {
+			for i, p := range batch {
+				sizes[i] = copy(bufs[i], p)
+			}
+			b.accept(bufs[:len(batch)], sizes, eps, from)
+		}},
+		{"sort STUN out", func() {
+			sizes[0] = copy(bufs[0], stun)
+			b.accept(bufs[:1], sizes, eps, from)
+		}},
+		{"read from the kernel", func() {
+			if err := b.SendTo(batch[0], netip.Addr{}, netip.AddrPortFrom(home, in.port)); err != nil {
+				t.Error(err)
+			}
+			if _, _, err := in.socket.read(bufs, sizes); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"send a batch direct", func() { b.Send(batch, direct) }},
+		{"send one direct", func() { b.Send(batch[:1], direct) }},
+		{"send a batch relayed", func() { b.Send(batch, relayed) }},
+		{"send raw", func() { b.SendTo(stun, home, addr) }},
+		{"send raw from anywhere", func() { b.SendTo(stun, netip.Addr{}, addr) }},
+		{"take a relayed packet", func() {
+			unread.Relayed(r, stranger, batch[0])
+			receiveRelayed(bufs, sizes, eps)
+		}},
+	}
+	for _, tt := range tests {
+		if got := testing.AllocsPerRun(200, tt.f); got != 0 {
+			t.Errorf("%s: %v allocations, want none", tt.name, got)
+		}
+	}
+}

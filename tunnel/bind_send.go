@@ -1,0 +1,89 @@
+package tunnel
+
+import (
+	"net/netip"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// The way of an outgoing packet:
+//
+//  1. The device calls Send with a batch of encrypted packets of one peer.
+//  2. A handshake message is copied into the endpoint, for the path to come.
+//  3. Without a path the rest is dropped, and a path is asked for.
+//  4. A relayed path takes the packets one by one.
+//  5. A direct path knows the peer's address and how to send from its local
+//     one; both are prepared, unless a local address changed since.
+//  6. socket.write joins equal packets and hands them to the kernel.
+//
+// Nothing here allocates per packet.
+
+// Send sends what WireGuard has for a peer. A peer without a path is no error.
+// An error means that packets were lost, which WireGuard bears.
+func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
+	e, ok := ep.(*Endpoint)
+	if !ok {
+		return conn.ErrWrongEndpointType
+	}
+	handshake := len(bufs) == 1 && isHandshake(bufs[0])
+	if handshake {
+		e.keep(bufs[0])
+	}
+	r := e.route.Load() // after keep: see Endpoint.mu
+	if r == nil {
+		if !handshake {
+			b.counters.noPath.Add(uint64(len(bufs)))
+		}
+		e.want()
+		return nil
+	}
+	if handshake {
+		e.sent()
+	}
+	return b.transmit(e, r, bufs)
+}
+
+// transmit sends bufs on a route of e.
+func (b *Bind) transmit(e *Endpoint, r *route, bufs [][]byte) error {
+	if r.Relay == nil {
+		if r.src != nil && r.made != b.sources.current() {
+			next := b.sources.route(r.Path)
+			e.route.CompareAndSwap(r, next) // fails when the path changed: then it is newer
+			r = next
+		}
+		return b.write(bufs, r.Remote, r.src)
+	}
+	var first error
+	for _, p := range bufs {
+		if err := r.Relay.Send(p, r.Remote); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// SendTo sends one datagram that is not WireGuard's, from the local address
+// unless that is the zero Addr. Where the system can send from there no more,
+// it leaves from where the kernel chooses. It does not keep p.
+func (b *Bind) SendTo(p []byte, local netip.Addr, to netip.AddrPort) error {
+	return b.write([][]byte{p}, canonical(to), b.sources.get(canonicalAddr(local)))
+}
+
+// write sends a batch to one address. A failure that the source address may
+// have caused is tried once without it; when that helps, it was the cause.
+func (b *Bind) write(bufs [][]byte, to netip.AddrPort, src *source) error {
+	s, err := b.socketFor(to.Addr())
+	if err != nil {
+		return err
+	}
+	if src == nil || src.control == nil || src.local.Is4() != to.Addr().Is4() {
+		return s.write(bufs, to, nil)
+	}
+	if err = s.write(bufs, to, src.control); isSourceError(err) {
+		if retry := s.write(bufs, to, nil); retry == nil {
+			b.sources.disown(src)
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,186 @@
+package tunnel
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// Relay carries datagrams through a TURN allocation of this node. Relays are
+// compared and used as map keys, so implementations are pointers.
+type Relay interface {
+	// Send sends b to the address "to", as the allocation's relayed address.
+	// It must not block and must not keep b. Safe for concurrent use.
+	Send(b []byte, to netip.AddrPort) error
+}
+
+// Path is a way to a peer: direct when Relay is nil. The zero Path is none.
+type Path struct {
+	Local  netip.Addr     // address to send from; zero: the kernel chooses. Unused when relayed
+	Remote netip.AddrPort // the peer, or what stands for it: a NAT's or its relay's address
+	Relay  Relay          // our relay, or nil
+}
+
+// handshakeKeep is how long a handshake message may wait for a path. WireGuard
+// makes a new one after RekeyTimeout (5 s) and a jitter of up to 334 ms while
+// it still wants a session, so an older one was superseded or given up.
+const handshakeKeep = 6 * time.Second
+
+// Endpoint is the one conn.Endpoint of a peer, for as long as the peer is
+// known. WireGuard sees a constant pseudo address; the path behind it is
+// swapped atomically. Because every packet of the peer is received with this
+// same object, WireGuard's roaming changes nothing.
+//
+// Safe for concurrent use.
+type Endpoint struct {
+	bind     *Bind
+	name     netip.AddrPort // pseudo address, port 0
+	nameText string
+	nameData []byte
+	onWant   func()
+	leads    bool // see crossing.go
+
+	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap
+
+	// mu orders handshake messages and path changes: whichever comes second
+	// sends the message. Data never takes it.
+	mu          sync.Mutex
+	handshake   []byte // the last initiation or response; empty: none
+	handshakeAt time.Time
+	sentAt      time.Time // zero: it has not left yet
+	answered    bool      // a response came since
+	removed     bool
+}
+
+var _ conn.Endpoint = (*Endpoint)(nil)
+
+// route is a Path with what sending on it needs. Immutable.
+type route struct {
+	Path
+	src  *source    // how to send from Local; nil: the kernel chooses
+	made *sourceMap // the state of the sources that src was taken from
+}
+
+// SetPath makes p the way that the peer's packets leave by, and its remote
+// address one of the peer's sources. The zero Path leaves the peer without a
+// path. A handshake message younger than WireGuard's own retry is sent again
+// on the new path: it was written before there was a path, or the old path may
+// have lost it. A peer that already had it drops the copy as a replay.
+func (e *Endpoint) SetPath(p Path) {
+	p.Local, p.Remote = canonicalAddr(p.Local), canonical(p.Remote)
+	var r *route
+	if p.Remote.IsValid() {
+		e.AddSource(p.Relay, p.Remote) // first: the answer may be quick
+		r = e.bind.sources.route(p)
+	}
+	message, changed := e.swap(r)
+	if changed && r != nil && message != nil {
+		// A failure here is a lost packet; WireGuard tries again.
+		_ = e.bind.transmit(e, r, [][]byte{message})
+	}
+}
+
+// swap puts r in place and returns a copy of the handshake message that is to
+// go out on it, if any.
+func (e *Endpoint) swap(r *route) (message []byte, changed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	old := e.route.Load()
+	if e.removed || old == r || old != nil && r != nil && old.Path == r.Path {
+		return nil, false
+	}
+	e.route.Store(r)
+	if len(e.handshake) > 0 && time.Since(e.handshakeAt) < handshakeKeep {
+		message = append(message, e.handshake...)
+	}
+	if message != nil && r != nil {
+		e.sentAt = time.Now()
+	}
+	return message, true
+}
+
+// AddSource tells that WireGuard packets from an address, directly (relay nil)
+// or through a relay, are this peer's. The caller has seen the address
+// authenticated by an ICE check of the peer. An address belongs to its newest
+// claimant. Of a peer's claims the newest 64 count, and its current path's
+// always.
+func (e *Endpoint) AddSource(relay Relay, from netip.AddrPort) {
+	var keep claim
+	if r := e.route.Load(); r != nil {
+		keep = claim{r.Relay, r.Remote}
+	}
+	e.bind.claims.add(e, claim{relay, canonical(from)}, keep)
+}
+
+// Path returns the current path, and false when there is none.
+func (e *Endpoint) Path() (Path, bool) {
+	if r := e.route.Load(); r != nil {
+		return r.Path, true
+	}
+	return Path{}, false
+}
+
+// keep remembers a copy of the last handshake message. One is enough: an
+// initiation that follows a response, or the reverse, replaces what WireGuard
+// is waiting for.
+func (e *Endpoint) keep(message []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.handshake = append(e.handshake[:0], message...)
+	e.handshakeAt, e.sentAt, e.answered = time.Now(), time.Time{}, false
+}
+
+// remove ends the endpoint: it has no path and takes none.
+func (e *Endpoint) remove() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.removed = true
+	e.handshake = nil
+	e.route.Store(nil)
+}
+
+// want asks for a path.
+func (e *Endpoint) want() {
+	if e.onWant != nil {
+		e.onWant()
+	}
+}
+
+// ClearSrc does nothing: the path says where to send from.
+func (e *Endpoint) ClearSrc() {}
+
+// SrcIP returns the local address of the current path, or the zero Addr.
+func (e *Endpoint) SrcIP() netip.Addr {
+	p, _ := e.Path()
+	return p.Local
+}
+
+// SrcToString returns SrcIP as text, or "" where there is none.
+func (e *Endpoint) SrcToString() string {
+	if a := e.SrcIP(); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
+// DstIP returns the pseudo address, which WireGuard's rate limiter counts by.
+func (e *Endpoint) DstIP() netip.Addr { return e.name.Addr() }
+
+// DstToBytes returns the pseudo address in binary, which WireGuard's cookies
+// are bound to. The caller must not change it.
+func (e *Endpoint) DstToBytes() []byte { return e.nameData }
+
+// DstToString returns what ParseEndpoint takes to find this endpoint.
+func (e *Endpoint) DstToString() string { return e.nameText }
+
+// canonicalAddr brings an address to the one form that tables use: IPv4 as
+// IPv4, and no zone, since a scope is given by the interface that is sent on.
+func canonicalAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// canonical is canonicalAddr for an address with its port.
+func canonical(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(canonicalAddr(a.Addr()), a.Port())
+}

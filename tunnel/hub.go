@@ -1,0 +1,103 @@
+package tunnel
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// handle takes one frame from the hub. Nothing that the hub says or fails to
+// say takes a path from a peer: it introduces, and no more.
+func (n *Node) handle(m signaling.Message) {
+	switch m := m.(type) {
+	case *signaling.Welcome:
+		n.hubUp()
+	case *signaling.Down:
+		n.hubDown(m.Err)
+	case *signaling.Members:
+		n.takeMembers(m)
+	case *signaling.Presence:
+		n.takePresence(m)
+	case *signaling.Signal:
+		if p := n.members[m.From]; p != nil {
+			p.session.Receive(m.Sealed)
+		}
+	case *signaling.Join:
+		n.keep(m)
+	case *signaling.Credentials:
+		n.takeCredentials(m)
+	case *signaling.Error:
+		if m.Code != signaling.CodeOffline { // the session sends again anyway
+			n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message)
+		}
+	}
+}
+
+func (n *Node) hubUp() {
+	n.link = hubLink{up: true}
+	n.sync.whole = nil
+	for node := range n.present {
+		n.setPresent(node, 0) // until the hub says otherwise
+	}
+	n.ready.hub(time.Now())
+	n.progress("connected to the hub at %s", n.node.Hub.URLs[0])
+	n.sendTickets()
+}
+
+// hubDown says once what keeps this node from its hub.
+func (n *Node) hubDown(err error) {
+	n.link.up = false
+	n.ready.hub(time.Now())
+	text := err.Error()
+	var refusal *signaling.Error
+	if errors.As(err, &refusal) {
+		text = "the hub refused: " + refusal.Message
+	}
+	if n.link.said == text {
+		return
+	}
+	n.link.said = text
+	n.progress("no connection to the hub; trying on: %s", strings.TrimSuffix(text, "."))
+}
+
+// takePresence tells the sessions who is there. Who says so is the peer, by
+// its signature; the hub could only claim it.
+func (n *Node) takePresence(m *signaling.Presence) {
+	for _, o := range m.Online {
+		if !o.Verify(n.self.Network) {
+			n.log.Warn("presence not signed by its node", "node", o.Node)
+			continue
+		}
+		n.setPresent(o.Node, o.Epoch)
+	}
+	for _, node := range m.Offline {
+		n.setPresent(node, 0)
+	}
+}
+
+// setPresent notes a node's epoch; 0 is away.
+func (n *Node) setPresent(node config.NodeKey, epoch signaling.Epoch) {
+	if _, member := n.roster.Get(node); !member {
+		return
+	}
+	n.present[node] = epoch
+	if m := n.members[node]; m != nil {
+		m.setOnline(epoch)
+	}
+}
+
+// takeCredentials lets the underlay allocate at the hub's relay.
+func (n *Node) takeCredentials(m *signaling.Credentials) {
+	var servers []peer.Server
+	for _, a := range m.Servers {
+		servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), Username: m.Username, Password: m.Password})
+	}
+	n.tunnel.underlay.SetServers(servers)
+	life := time.Until(time.Unix(m.Expires, 0))
+	n.renew = time.Now().Add(max(life/2, time.Minute))
+}

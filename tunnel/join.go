@@ -1,0 +1,159 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// askAgain is how often a joiner repeats its request while the keeper of its
+// invite is away or silent.
+const askAgain = 2 * time.Second
+
+// refusals are the hub's or the keeper's words that no waiting mends.
+var refusals = map[signaling.ErrorCode]string{
+	signaling.CodeTicket:  "nobody keeps this invite: it was made for another hub, or its keeper has withdrawn it",
+	signaling.CodeUsed:    "the invite has been used",
+	signaling.CodeExpired: "the invite has expired",
+	signaling.CodeRevoked: "the invite has been revoked",
+}
+
+// join asks the keeper of the invite for admission until it answers.
+func (n *Node) join(ctx context.Context) error {
+	j := &joining{Node: n, joiner: signaling.NewJoiner(n.self, n.node.WireGuard, *n.node.Invite)}
+	n.progress("joining network %s through the hub at %s", n.node.Network.ID(), n.node.Hub.URLs[0])
+	ask := time.NewTicker(askAgain)
+	defer ask.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case call := <-n.calls:
+			call()
+		case <-ask.C:
+			j.ask()
+		case m := <-n.events:
+			admitted, err := j.handle(m)
+			if err != nil || admitted {
+				return err
+			}
+		}
+	}
+}
+
+// joining is the state of one admission.
+type joining struct {
+	*Node
+	joiner *signaling.Joiner
+	keeper *signaling.SignedRecord // known once the hub has delivered it
+	told   bool                    // that the keeper is away
+}
+
+func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
+	switch m := m.(type) {
+	case *signaling.Members:
+		for _, raw := range m.Records {
+			rec, err := signaling.ParseRecord(j.node.Network, raw)
+			if err == nil && rec.Node == j.node.Invite.Keeper {
+				j.keeper = rec
+			}
+		}
+		return false, j.ask()
+	case *signaling.Join:
+		return j.answer(m)
+	case *signaling.Error:
+		if m.Code == signaling.CodeOffline && !j.told {
+			j.told = true
+			j.progress("waiting for %s, who keeps this invite, to come online", j.keeperName())
+			return false, nil
+		}
+		return false, j.refused(m.Code)
+	case *signaling.Down:
+		var e *signaling.Error
+		if errors.As(m.Err, &e) {
+			if err := j.refused(e.Code); err != nil {
+				return false, err
+			}
+		}
+		j.hubDown(m.Err)
+	}
+	return false, nil
+}
+
+// ask sends the request, once the keeper's key is there.
+func (j *joining) ask() error {
+	if j.keeper == nil {
+		return nil
+	}
+	msg, err := j.joiner.Request(j.keeper.Sealing, j.node.Name)
+	if err != nil {
+		return err
+	}
+	j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: msg})
+	return nil
+}
+
+// answer takes the keeper's answer: what it grants is on disk before the
+// keeper hears that it has arrived.
+func (j *joining) answer(m *signaling.Join) (bool, error) {
+	a, err := j.joiner.Answer(m.Sealed)
+	if err != nil {
+		j.log.Debug("join answer dropped", "err", err) // of an earlier request, or forged
+		return false, nil
+	}
+	if a.Refusal != "" {
+		return false, j.refused(a.Refusal)
+	}
+	rec, err := signaling.ParseRecord(j.node.Network, a.Record)
+	if err != nil || rec.Node != j.self.Node.Public() || rec.WireGuard != j.self.WireGuard {
+		return false, fmt.Errorf("the keeper's answer is not about this machine")
+	}
+	if !a.Prefix.Contains(rec.IPv4) {
+		return false, fmt.Errorf("the keeper gave the address %v outside of the network's %v", rec.IPv4, a.Prefix)
+	}
+	joined := *j.node
+	joined.Name, joined.NetworkName, joined.Prefix = rec.Name, a.NetworkName, a.Prefix
+	joined.Discovery, joined.Hub, joined.Record, joined.Invite = a.DiscoveryKey, a.Hub, a.Record, nil
+	if err := j.cfg.Dir.SaveNode(&joined); err != nil {
+		return false, err
+	}
+	*j.node = joined
+	if _, _, err := j.roster.Add(a.Record); err != nil {
+		return false, err
+	}
+	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
+	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)
+	return true, nil
+}
+
+func (j *joining) keeperName() string {
+	if j.keeper == nil {
+		return "the node"
+	}
+	return j.keeper.Name
+}
+
+// refused turns a code into an error, if it is a final one.
+func (j *joining) refused(code signaling.ErrorCode) error {
+	if text, final := refusals[code]; final {
+		return config.WithHint(errors.New(text), "ask for a new one: `p2ptun invite` on the machine that made the network prints it")
+	}
+	return nil
+}
+
+// credential is what the next hello shows; the client asks on its goroutine.
+func (n *Node) credential(ctx context.Context) signaling.Credential {
+	var c signaling.Credential
+	n.do(ctx, func() error {
+		c = signaling.Credential{Record: n.node.Record, Access: n.node.Access, Since: n.sync.sequence}
+		if i := n.node.Invite; i != nil {
+			c.Ticket = signaling.NewInviteKeys(n.self.Network, i.Secret).Ticket()
+		}
+		return nil
+	})
+	return c
+}

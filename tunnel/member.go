@@ -1,0 +1,214 @@
+package tunnel
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/signaling"
+	wgdevice "golang.zx2c4.com/wireguard/device"
+)
+
+// member is another node: its record, its ICE session, and its end of the
+// tunnel.
+type member struct {
+	record   *signaling.SignedRecord
+	session  *peer.Peer
+	endpoint *Endpoint
+	wg       *wgdevice.Peer
+	stop     context.CancelFunc
+	lower    bool // our node key is the lower one: we prompt handshakes
+
+	online   bool // as the hub says
+	traffic  traffic
+	heard    time.Time // when an authenticated packet last came; zero: never
+	heardNS  atomic.Int64
+	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
+	prompted time.Time    // when a handshake was last prompted
+	said     string       // the path that progress last told
+}
+
+// addMember makes the session and the tunnel's end for a record.
+func (n *Node) addMember(rec *signaling.SignedRecord) {
+	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
+		return
+	}
+	pair := signaling.NewPair(n.self, &rec.Record)
+	m := &member{record: rec, lower: pair.Lower()}
+	log := n.log.With("peer", rec.Name)
+	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
+	if m.lower {
+		m.endpoint.Lead()
+	}
+	m.session = peer.New(peer.Config{
+		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
+		Controlling: m.lower, Offerer: m.lower,
+		Send:     func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
+		OnPath:   m.setPath,
+		OnSource: func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
+		Alive:    func() time.Time { return unixNano(m.heardNS.Load()) },
+	})
+	if err := n.configurePeer(m); err != nil {
+		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
+		n.tunnel.bind.RemoveEndpoint(m.endpoint)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	n.running.Go(func() {
+		if err := m.session.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Error("session ended", "err", err)
+		}
+	})
+	n.members[rec.Node] = m
+	m.setOnline(n.present[rec.Node])
+}
+
+// setOnline tells the session whether the peer is there: under an epoch, or 0.
+func (m *member) setOnline(epoch signaling.Epoch) {
+	m.online = epoch != 0
+	m.session.SetOnline(m.online, epoch)
+}
+
+// removeMember ends the session and the tunnel to a node.
+func (n *Node) removeMember(node config.NodeKey) {
+	m := n.members[node]
+	if m == nil {
+		return
+	}
+	delete(n.members, node)
+	m.stop()
+	n.tunnel.wg.RemovePeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+	n.tunnel.bind.RemoveEndpoint(m.endpoint)
+}
+
+// configurePeer tells WireGuard of the member. Its addresses come from the
+// signed record alone.
+func (n *Node) configurePeer(m *member) error {
+	uapi := fmt.Sprintf("public_key=%s\nreplace_allowed_ips=true\nendpoint=%s\npersistent_keepalive_interval=%d\n",
+		hex.EncodeToString(m.record.WireGuard[:]), m.endpoint.DstToString(), int(keepalive.Seconds()))
+	for _, a := range m.record.Addresses(n.self.Network) {
+		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
+	}
+	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
+		return err
+	}
+	m.wg = n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+	return nil
+}
+
+// setPath puts a proved path under the peer; called on the session's
+// goroutine.
+func (m *member) setPath(p peer.Path) {
+	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
+	m.pathAt.Store(time.Now().UnixNano())
+	if m.lower || m.heardNS.Load() != 0 {
+		m.wg.SendKeepalive() // a handshake where there is no session, else a proof of the path
+	}
+}
+
+// relayOf keeps a nil *peer.Relay a nil Relay.
+func relayOf(r *peer.Relay) Relay {
+	if r == nil {
+		return nil
+	}
+	return r
+}
+
+func unixNano(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+// prompt is how long the side that does not prompt handshakes waits for the
+// one that does.
+const prompt = time.Second
+
+// poll looks at WireGuard's traffic: they alone say what is alive.
+func (n *Node) poll(now time.Time) {
+	all := n.tunnel.traffic()
+	for _, m := range n.members {
+		n.pollMember(now, m, all[m.record.WireGuard])
+	}
+	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
+		n.renew = now.Add(time.Minute)
+	}
+	n.saveMembers()
+	if n.ready.check(now, n.pending()) {
+		n.cfg.Ready()
+	}
+}
+
+func (n *Node) pollMember(now time.Time, m *member, c traffic) {
+	if c.rx != m.traffic.rx || c.handshake.After(m.traffic.handshake) {
+		m.heard = now
+		m.heardNS.Store(now.UnixNano())
+	}
+	m.traffic = c
+	pathAt := unixNano(m.pathAt.Load())
+	if pathAt.IsZero() {
+		return
+	}
+	if m.heard.IsZero() && now.Sub(pathAt) > prompt && now.Sub(m.prompted) > prompt {
+		m.prompted = now
+		m.wg.SendKeepalive()
+	}
+	n.tellPath(m)
+}
+
+// tellPath says when a peer is connected, and when its path changes.
+func (n *Node) tellPath(m *member) {
+	if m.heard.IsZero() {
+		return
+	}
+	var text string
+	switch s := m.session.Snapshot(); s.Path {
+	case peer.PathDirect:
+		text = "directly, at " + s.Remote.Addr.String()
+	case peer.PathRelayed:
+		text = "over a relay"
+	default:
+		return
+	}
+	if text == m.said {
+		return
+	}
+	verb := "connected"
+	if m.said != "" {
+		verb = "now connected"
+	}
+	m.said = text
+	n.progress("%s is %s %s", m.record.Name, verb, text)
+}
+
+// pending counts the members that are online and not connected yet.
+func (n *Node) pending() int {
+	count := 0
+	for _, m := range n.members {
+		if m.online && m.heard.IsZero() {
+			count++
+		}
+	}
+	return count
+}
+
+// nextPoll is soon while a path waits for its first authenticated packet.
+func (n *Node) nextPoll() time.Duration {
+	if !n.ready.told {
+		return fastTick
+	}
+	now := time.Now()
+	for _, m := range n.members {
+		if at := unixNano(m.pathAt.Load()); !at.IsZero() && m.heard.IsZero() && now.Sub(at) < 5*time.Second {
+			return fastTick
+		}
+	}
+	return tick
+}

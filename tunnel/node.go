@@ -1,0 +1,195 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config is what a Node needs. Dir, Node, Interface and Log are required.
+type Config struct {
+	Dir       *config.Dir
+	Node      *config.Node // as Dir has it, or about to be stored there
+	Interface string       // name of the TUN interface
+	Port      uint16       // UDP port; 0: the one kept in Node, else a random one
+	RelayOnly bool         // offer and take relayed candidates alone
+	Log       *slog.Logger
+
+	// Progress, if not nil, is told in one line each what `up` is doing.
+	Progress func(line string)
+	// Ready, if not nil, is called once: the tunnel is up, and the peers
+	// that were online are connected or have had their chance.
+	Ready func()
+}
+
+// Node is this machine in one network: it keeps the connection to the hub, the
+// list of members, a session with each peer, and the tunnel over them.
+//
+// One goroutine, the loop inside Run, owns all of its state; what callers ask
+// for is done there.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	self   *signaling.Self
+	hub    *signaling.Client
+	events chan signaling.Message // from the hub, in order
+	calls  chan func()            // into the loop
+	ended  chan struct{}          // closed when the loop takes no more calls
+
+	// Owned by the loop.
+	node    *config.Node
+	roster  *signaling.Roster
+	keeper  *signaling.Keeper
+	sync    memberSync
+	link    hubLink
+	tunnel  *device
+	members map[config.NodeKey]*member
+	present map[config.NodeKey]signaling.Epoch // who is at the hub
+	running sync.WaitGroup                     // the members' sessions
+	renew   time.Time                          // when to ask for new ones
+	ready   readiness
+}
+
+// hubLink is how the connection to the hub stands.
+type hubLink struct {
+	up   bool
+	said string // the last trouble told, so that each is told once
+}
+
+// New prepares a node; nothing happens before Run.
+func New(cfg Config) (*Node, error) {
+	if cfg.Progress == nil {
+		cfg.Progress = func(string) {}
+	}
+	if cfg.Ready == nil {
+		cfg.Ready = func() {}
+	}
+	n := &Node{
+		cfg:     cfg,
+		log:     cfg.Log,
+		node:    cfg.Node,
+		events:  make(chan signaling.Message, 64),
+		calls:   make(chan func()),
+		ended:   make(chan struct{}),
+		members: make(map[config.NodeKey]*member),
+		present: make(map[config.NodeKey]signaling.Epoch),
+		self: &signaling.Self{
+			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
+			WireGuard: cfg.Node.WireGuard.Public(), Epoch: newEpoch(),
+		},
+	}
+	if err := n.loadMembers(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func newEpoch() signaling.Epoch {
+	var b [8]byte
+	for {
+		rand.Read(b[:])
+		if e := binary.BigEndian.Uint64(b[:]); e != 0 {
+			return signaling.Epoch(e)
+		}
+	}
+}
+
+// Run joins the network if need be, brings the tunnel up and serves it until
+// ctx ends; then it undoes everything and returns nil. It returns an error for
+// what waiting cannot mend: an invite refused, no right to make the interface.
+func (n *Node) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	n.hub = signaling.NewClient(signaling.ClientConfig{
+		Hub: n.node.Hub, Network: n.node.Network, Self: n.self, Log: n.log,
+		Credential: func() signaling.Credential { return n.credential(ctx) },
+		Handle: func(m signaling.Message) {
+			select {
+			case n.events <- m:
+			case <-ctx.Done():
+			}
+		},
+	})
+	g.Go(func() error { return n.hub.Run(ctx) })
+	g.Go(func() error {
+		defer close(n.ended)
+		if err := n.run(ctx); err != nil {
+			return err
+		}
+		return ctx.Err()
+	})
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (n *Node) run(ctx context.Context) error {
+	if !n.node.Joined() {
+		if err := n.join(ctx); err != nil {
+			return err
+		}
+	}
+	if err := n.openKeeper(); err != nil {
+		return err
+	}
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	defer n.stop()
+	n.loop(ctx)
+	return nil
+}
+
+// tick is how often the loop looks at WireGuard's counters, and how often
+// while a peer is about to connect.
+const (
+	tick     = time.Second
+	fastTick = 20 * time.Millisecond
+)
+
+func (n *Node) loop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-n.events:
+			n.handle(m)
+		case call := <-n.calls:
+			call()
+		case <-timer.C:
+			n.poll(time.Now())
+			timer.Reset(n.nextPoll())
+		}
+	}
+}
+
+// do runs f on the loop and waits for it. It fails when the loop is not
+// serving: the node is still joining, or has ended.
+func (n *Node) do(ctx context.Context, f func() error) error {
+	var err error
+	done := make(chan struct{})
+	select {
+	case n.calls <- func() { err = f(); close(done) }:
+		<-done
+		return err
+	case <-n.ended:
+		return errors.New("the node is shutting down")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (n *Node) progress(format string, args ...any) {
+	n.cfg.Progress(fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,50 @@
+package tunnel
+
+import "time"
+
+// How long `up` waits, at most, before it says that it is up: for the hub, and
+// then for peers that are online to connect.
+const (
+	waitHub   = 3 * time.Second
+	waitPeers = 3 * time.Second
+	settle    = 300 * time.Millisecond // for the hub to say who is online
+)
+
+// readiness decides when the node is up: the interface is, the hub was tried,
+// and peers had their chance.
+type readiness struct {
+	started time.Time // the interface is up
+	tried   time.Time // the hub answered, or failed to
+	told    bool
+}
+
+func (r *readiness) start(now time.Time) { r.started = now }
+
+func (r *readiness) hub(now time.Time) {
+	if r.tried.IsZero() {
+		r.tried = now
+	}
+}
+
+// check says true once, when the node has become ready.
+func (r *readiness) check(now time.Time, pending int) bool {
+	if r.told {
+		return false
+	}
+	if r.tried.IsZero() {
+		if now.Sub(r.started) < waitHub {
+			return false
+		}
+	} else if since := now.Sub(later(r.tried, r.started)); since < settle || pending > 0 && since < waitPeers {
+		return false
+	}
+	r.told = true
+	return true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,234 @@
+package tunnel
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// Status is how the node stands, in the form of `status --json`: fields are
+// added, never renamed.
+type Status struct {
+	Self    SelfStatus    `json:"self"`
+	Network NetworkStatus `json:"network"`
+	Hub     HubStatus     `json:"hub"`
+	Peers   []PeerStatus  `json:"peers"` // by name
+}
+
+// SelfStatus is about this machine.
+type SelfStatus struct {
+	Name      string       `json:"name"`
+	ID        string       `json:"id"`
+	Addresses []netip.Addr `json:"addresses"` // inside the tunnel
+	NAT       NATStatus    `json:"nat"`
+	State     string       `json:"state"` // joining or up
+	Interface string       `json:"interface"`
+	Port      uint16       `json:"port"` // UDP
+}
+
+// NATStatus is how the NAT before this machine behaves (RFC 4787); "" is not
+// known.
+type NATStatus struct {
+	Mapping   string `json:"mapping"`
+	Filtering string `json:"filtering"`
+}
+
+// NetworkStatus names the network.
+type NetworkStatus struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+// HubStatus is the connection to the hub.
+type HubStatus struct {
+	URL       string `json:"url"`
+	Connected bool   `json:"connected"`
+	Error     string `json:"error,omitempty"` // why it is not
+}
+
+// PeerStatus is about another member.
+type PeerStatus struct {
+	Name          string         `json:"name"`
+	ID            string         `json:"id"`
+	Addresses     []netip.Addr   `json:"addresses"`
+	Online        bool           `json:"online"` // as the hub says
+	State         peer.State     `json:"state"`
+	ICE           string         `json:"ice"`
+	Path          peer.PathKind  `json:"path"` // what carries data now
+	Why           string         `json:"why"`
+	MTU           int            `json:"mtu"` // of inner packets, bytes
+	Local         EndpointStatus `json:"local"`
+	Remote        EndpointStatus `json:"remote"`
+	RTT           *float64       `json:"rtt_ms"`
+	RxBytes       uint64         `json:"rx_bytes"`
+	TxBytes       uint64         `json:"tx_bytes"`
+	LastHandshake *time.Time     `json:"last_handshake"`
+}
+
+// EndpointStatus is one end of a path; both fields are "" where there is none.
+type EndpointStatus struct {
+	Type    peer.CandidateType `json:"type"`
+	Address string             `json:"address"` // ip:port
+}
+
+// lively is how long a tunnel counts as connected after an authenticated
+// packet: a few keepalives may be lost.
+const lively = 3*keepalive + 5*time.Second
+
+// Status reports how the node stands. It is safe for concurrent use while the
+// node runs, and fails when it does not.
+func (n *Node) Status(ctx context.Context) (*Status, error) {
+	var s *Status
+	err := n.do(ctx, func() error {
+		s = n.status(time.Now())
+		return nil
+	})
+	return s, err
+}
+
+func (n *Node) status(now time.Time) *Status {
+	s := &Status{
+		Self: SelfStatus{
+			Name: n.node.Name, ID: n.self.Node.Public().ID().String(), State: "joining",
+			Addresses: []netip.Addr{}, Interface: n.cfg.Interface,
+		},
+		Network: NetworkStatus{Name: n.node.NetworkName, ID: n.self.Network.String()},
+		Hub:     HubStatus{URL: n.node.Hub.URLs[0], Connected: n.link.up, Error: n.link.said},
+		Peers:   []PeerStatus{},
+	}
+	if n.tunnel == nil {
+		return s
+	}
+	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
+	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
+		s.Self.Addresses = own.Addresses(n.self.Network)
+	}
+	all := n.tunnel.traffic()
+	for _, m := range n.members {
+		n.pollMember(now, m, all[m.record.WireGuard])
+		s.Peers = append(s.Peers, n.peerStatus(now, m))
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return strings.Compare(a.Name, b.Name) })
+	return s
+}
+
+func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
+	p := PeerStatus{
+		Name: m.record.Name, ID: m.record.Node.ID().String(), Addresses: m.record.Addresses(n.self.Network),
+		Online: m.online, Path: peer.PathNone, MTU: n.tunnel.iface.MTU(),
+		RxBytes: m.traffic.rx, TxBytes: m.traffic.tx,
+	}
+	ice := m.session.Snapshot()
+	p.State, p.ICE = m.state(now, ice.State), ice.ICE
+	if p.State == peer.Connected {
+		p.Path = ice.Path
+		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
+		if ice.RTT > 0 {
+			ms := float64(ice.RTT.Microseconds()) / 1000
+			p.RTT = &ms
+		}
+	}
+	if !m.traffic.handshake.IsZero() {
+		t := m.traffic.handshake.UTC()
+		p.LastHandshake = &t
+	}
+	p.Why = why(p)
+	return p
+}
+
+// state corrects what ICE believes by what WireGuard knows: connected is only
+// who was heard.
+func (m *member) state(now time.Time, ice peer.State) peer.State {
+	heard := !m.heard.IsZero() && now.Sub(m.heard) < lively
+	switch {
+	case ice == peer.Connected && !heard && m.heard.IsZero():
+		return peer.Checking
+	case ice == peer.Connected && !heard:
+		return peer.Disconnected
+	}
+	return ice
+}
+
+func endpointStatus(e peer.Endpoint) EndpointStatus {
+	if !e.Addr.IsValid() {
+		return EndpointStatus{}
+	}
+	return EndpointStatus{Type: e.Type, Address: e.Addr.String()}
+}
+
+// why says in one sentence what keeps a peer from a direct path.
+func why(p PeerStatus) string {
+	switch {
+	case p.State == peer.Connected && p.Path == peer.PathRelayed:
+		return "relayed: no direct way has answered so far"
+	case p.State == peer.Connected:
+		return ""
+	case !p.Online:
+		return "not connected to the hub"
+	case p.State == peer.Failed:
+		return "no way has answered, a relayed one neither; trying on"
+	}
+	return ""
+}
+
+// NodeInfo is a member as `nodes` lists it.
+type NodeInfo struct {
+	Name      string       `json:"name"`
+	ID        string       `json:"id"`
+	Addresses []netip.Addr `json:"addresses"`
+	Tags      []string     `json:"tags"`
+	Self      bool         `json:"self"`
+	Online    bool         `json:"online"`
+	Expires   *time.Time   `json:"expires"`
+}
+
+// Nodes lists the network's members by name, this one included. It is safe for
+// concurrent use while the node runs.
+func (n *Node) Nodes(ctx context.Context) ([]NodeInfo, error) {
+	nodes := []NodeInfo{}
+	err := n.do(ctx, func() error {
+		for _, rec := range n.roster.Live(time.Now()) {
+			nodes = append(nodes, n.nodeInfo(rec))
+		}
+		return nil
+	})
+	return nodes, err
+}
+
+func (n *Node) nodeInfo(rec *signaling.SignedRecord) NodeInfo {
+	info := NodeInfo{
+		Name: rec.Name, ID: rec.Node.ID().String(), Addresses: rec.Addresses(n.self.Network),
+		Tags: append([]string{}, rec.Tags...), Self: rec.Node == n.self.Node.Public(),
+	}
+	info.Online = info.Self && n.link.up
+	if m := n.members[rec.Node]; m != nil {
+		info.Online = m.online
+	}
+	if !rec.Expires.IsZero() {
+		info.Expires = &rec.Expires
+	}
+	return info
+}
+
+// Invite makes an invite, stored before it is returned, and opens it at the
+// hub. Only the machine that holds the network's key can.
+func (n *Node) Invite(ctx context.Context, o signaling.InviteOptions) (token string, err error) {
+	err = n.do(ctx, func() error {
+		if n.keeper == nil {
+			return errNotKeeper
+		}
+		i, err := n.keeper.Invite(time.Now(), o)
+		if err != nil {
+			return err
+		}
+		n.sendTickets()
+		token = i.Token()
+		return nil
+	})
+	return token, err
+}
