@@ -122,6 +122,9 @@ func explain(err error) error {
 // right or driver, or a name that is taken. It makes the interface and removes
 // it again, so that a caller can know before it commits to anything.
 func Check(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
 	file, err := create(name)
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", name, err)

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+// command is one entry of the command line.
+type command struct {
+	name  string
+	forms []string // what may stand after the name, one usage line each
+	text  string   // what it does, for the list of commands
+	more  string   // for its own help; "" or whole lines
+	run   func(env, []string) error
+}
+
+const tokenHelp = `INVITE and LINK are secrets: "-" reads one from standard input and "@FILE" from
+a file, so that it shows neither in the process list nor in the shell's history.
+`
+
+func commands() []command {
+	return []command{
+		{"hub", []string{"[--public-addr IP]…"}, "run a hub: signaling, STUN and TURN",
+			"It prints the hub link on a terminal, and keeps it in the file link of its state\ndirectory; it serves until SIGINT or SIGTERM.\n", runHub},
+		{"up", []string{"[INVITE]", "--new NETWORK --hub LINK"}, "join (first time), bring the tunnel up and leave it up", tokenHelp, runUp},
+		{"down", []string{""}, "take the tunnel down; it stays down until `up`", "", runDown},
+		{"leave", []string{""}, "take the tunnel down and forget the network", "", runLeave},
+		{"status", []string{"[NODE]"}, "show this machine, the hub and the peers", "", runStatus},
+		{"nodes", []string{""}, "list the network's members", "", runNodes},
+		{"invite", []string{"[--uses N] [--expires D] [--tag T]…"}, "print an invite", "", runInvite},
+		{"ping", []string{"NODE"}, "ping a member; each reply says which path it took", "", runPing},
+		{"version", []string{""}, "print the version", "", runVersion},
+	}
+}
+
+func printUsage(w io.Writer) {
+	fmt.Fprint(w, "p2ptun joins machines behind NATs into one private network.\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  p2ptun %-8s %s\n", c.name, c.text)
+	}
+	fmt.Fprint(w, "\n`p2ptun COMMAND --help` shows a command's flags.\n")
+}
+
+// printHelp answers `p2ptun COMMAND --help`.
+func (c command) printHelp(w io.Writer, flags string) {
+	lead := "usage:"
+	for _, form := range c.forms {
+		line := lead + " p2ptun " + c.name
+		if form != "" {
+			line += " " + form
+		}
+		fmt.Fprintln(w, line)
+		lead = "      "
+	}
+	fmt.Fprintf(w, "\n%s\n", c.text)
+	if c.more != "" {
+		fmt.Fprintf(w, "\n%s", c.more)
+	}
+	if flags != "" {
+		fmt.Fprintf(w, "\n%s", flags)
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+	"github.com/p2ptun/p2ptun/tunnel"
+	"golang.org/x/sync/errgroup"
+)
+
+// session is one run of a node with its control socket.
+type session struct {
+	dir      *config.Dir
+	node     *config.Node
+	fresh    bool // this command made or joined the network
+	listener net.Listener
+}
+
+// run serves until the context ends, or a command ends the node. Commands that
+// wait for the end are answered when the interface is gone, the socket closed
+// and the state directory free, so that `up` may follow `down` at once.
+func (s *session) run(e env, o *upOptions) error {
+	ctx, stop := context.WithCancel(e.ctx)
+	defer stop()
+	ready := make(chan struct{})
+	node, err := s.open(e, o, func() { close(ready) })
+	if err != nil {
+		return firstError(err, s.forgetIf(s.fresh))
+	}
+	c := newControl(node, stop)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.serve(ctx, s.listener) })
+	g.Go(func() error {
+		select {
+		case <-ready:
+			return announce(ctx, e, node, s.fresh && s.node.Creator != nil)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	err = node.Run(ctx)
+	stop()
+	forget := c.decide()
+	if s.fresh && !isClosed(ready) {
+		forget = forget || s.cameToNothing(err)
+	}
+	err = firstError(err, s.forgetIf(forget))
+	s.listener.Close()
+	s.dir.Close()
+	c.finish(err)
+	return firstError(err, g.Wait())
+}
+
+// open makes the node, with its log where it belongs.
+func (s *session) open(e env, o *upOptions, ready func()) (*tunnel.Node, error) {
+	var logs io.Writer = e.stderr
+	if e.background != nil {
+		file, err := e.background.logTo(o.logPath())
+		if err != nil {
+			return nil, err
+		}
+		logs = file
+	}
+	logger, err := o.log.open(logs)
+	if err != nil {
+		return nil, err
+	}
+	return tunnel.New(tunnel.Config{
+		Dir: s.dir, Node: s.node, Interface: o.Interface, Port: o.Port, RelayOnly: o.RelayOnly, Log: logger,
+		Progress: func(line string) { fmt.Fprintln(e.stderr, line) },
+		Ready:    ready,
+	})
+}
+
+// cameToNothing says whether a membership that this command began, and that
+// was never up, is to be forgotten: a network that nobody has been invited to,
+// or a request that was refused. A request that was interrupted is kept: the
+// keeper may have admitted these keys.
+func (s *session) cameToNothing(err error) bool {
+	return s.node.Creator != nil || !s.node.Joined() && err != nil
+}
+
+func (s *session) forgetIf(forget bool) error {
+	if !forget {
+		return nil
+	}
+	return s.dir.Forget()
+}
+
+// announce tells whoever waits that the node is up.
+func announce(ctx context.Context, e env, node *tunnel.Node, invite bool) error {
+	if invite {
+		token, err := node.Invite(ctx, signaling.InviteOptions{})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(e.stderr, "on another machine run `sudo p2ptun up INVITE` with this invite, good once and for 24 hours:")
+		fmt.Fprintln(e.stdout, token)
+	}
+	notifySystemd("READY=1")
+	if e.background != nil {
+		e.background.ready()
+	}
+	return nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/tunnel"
+)
+
+func runStatus(e env, args []string) error {
+	fs := flag.NewFlagSet("status", flag.ContinueOnError)
+	var s socketFlags
+	s.add(fs)
+	asJSON := fs.Bool("json", false, "print JSON")
+	rest, err := parse(fs, args, 1)
+	if err != nil {
+		return err
+	}
+	socket, err := s.path()
+	if err != nil {
+		return err
+	}
+	var status tunnel.Status
+	if err := ask(e.ctx, socket, "GET", "/status", nil, &status); err != nil {
+		return err
+	}
+	if len(rest) == 1 {
+		if err := narrow(&status, rest[0]); err != nil {
+			return err
+		}
+	}
+	switch {
+	case *asJSON:
+		return printJSON(e.stdout, status)
+	case len(rest) == 1:
+		printPeer(e.stdout, status.Peers[0], time.Now())
+	default:
+		printStatus(e.stdout, status, time.Now())
+	}
+	return nil
+}
+
+// narrow leaves the peer of that name alone.
+func narrow(s *tunnel.Status, name string) error {
+	i := slices.IndexFunc(s.Peers, func(p tunnel.PeerStatus) bool { return p.Name == name })
+	switch {
+	case i >= 0:
+		s.Peers = s.Peers[i : i+1]
+		return nil
+	case name == s.Self.Name:
+		return fmt.Errorf("%s is this machine, not a peer: `p2ptun status` without a name shows it", name)
+	}
+	return config.WithHint(fmt.Errorf("no peer has the name %q", name), "`p2ptun nodes` lists the members")
+}
+
+func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
+	if s.Self.State == "joining" {
+		fmt.Fprintf(w, "%s is joining the network %s and waits to be admitted\n", s.Self.Name, networkText(s.Network))
+		printHub(w, s.Hub)
+		return
+	}
+	fmt.Fprintf(w, "%s in %s: %s on %s\n", s.Self.Name, networkText(s.Network), s.Self.State, s.Self.Interface)
+	if len(s.Self.Addresses) > 0 {
+		fmt.Fprintf(w, "addresses: %s\n", joinAddrs(s.Self.Addresses))
+	}
+	printHub(w, s.Hub)
+	fmt.Fprintln(w)
+	if len(s.Peers) == 0 {
+		fmt.Fprintln(w, "no other members; `p2ptun invite` prints what another machine needs to join")
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tADDRESS\tSTATE\tPATH\tAT\tRTT\tRX / TX\tHANDSHAKE")
+	for _, p := range s.Peers {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s / %s\t%s\n", p.Name, firstAddr(p.Addresses), stateText(p),
+			p.Path, orDash(p.Remote.Address), rttText(p.RTT), byteText(p.RxBytes), byteText(p.TxBytes), ageText(p.LastHandshake, now))
+	}
+	t.Flush()
+	for _, p := range s.Peers {
+		if p.Why != "" {
+			fmt.Fprintf(w, "%s: %s\n", p.Name, p.Why)
+		}
+	}
+}
+
+func printHub(w io.Writer, h tunnel.HubStatus) {
+	switch {
+	case h.Connected:
+		fmt.Fprintf(w, "hub: connected to %s\n", h.URL)
+	case strings.Contains(h.Error, h.URL):
+		fmt.Fprintf(w, "hub: not connected: %s\n", h.Error)
+	case h.Error != "":
+		fmt.Fprintf(w, "hub: not connected to %s: %s\n", h.URL, h.Error)
+	default:
+		fmt.Fprintf(w, "hub: connecting to %s\n", h.URL)
+	}
+}
+
+func printPeer(w io.Writer, p tunnel.PeerStatus, now time.Time) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, value string) { fmt.Fprintf(t, "%s:\t%s\n", name, value) }
+	row("node", p.Name)
+	row("id", p.ID)
+	row("addresses", joinAddrs(p.Addresses))
+	row("state", stateText(p))
+	if p.Why != "" {
+		row("why", p.Why)
+	}
+	row("ice", orDash(p.ICE))
+	row("path", string(p.Path))
+	if p.Remote.Address != "" {
+		row("local", fmt.Sprintf("%s (%s)", p.Local.Address, p.Local.Type))
+		row("remote", fmt.Sprintf("%s (%s)", p.Remote.Address, p.Remote.Type))
+	}
+	row("rtt", rttText(p.RTT))
+	row("mtu", fmt.Sprint(p.MTU))
+	row("received", byteText(p.RxBytes))
+	row("sent", byteText(p.TxBytes))
+	row("handshake", ageText(p.LastHandshake, now))
+	t.Flush()
+}
+
+// stateText is the peer's state; a peer that is not there has none.
+func stateText(p tunnel.PeerStatus) string {
+	if !p.Online && p.State != peer.Connected {
+		return "offline"
+	}
+	return string(p.State)
+}
