@@ -126,7 +126,9 @@ func (g *generation) gather() {
 		g.local[key] = true
 		if err := g.add(c); err != nil {
 			g.underlay.log.Debug("candidate not taken", "local", c.Addr, "err", err)
+			continue
 		}
+		g.underlay.log.Debug("candidate", "type", c.Type, "local", c.Addr)
 	}
 	g.trickle.ended(all)
 }

@@ -149,16 +149,25 @@ func (l *loop) choose(now time.Time) {
 		return
 	}
 	moved := !l.hasPath || c.path() != l.path.path()
+	nominated := c.nominated && (moved || !l.path.nominated)
 	l.path, l.hasPath = c, true
 	l.upgrade.relayed(!c.direct(), now)
+	log := l.p.cfg.Log.With("path", c.kind(), "local", c.key.conn.local, "remote", c.key.remote, "type", c.remoteType, "rtt", c.rtt)
 	if moved {
-		kind := PathDirect
-		if !c.direct() {
-			kind = PathRelayed
-		}
-		l.p.cfg.Log.Info("path", "path", kind, "local", c.key.conn.local, "remote", c.key.remote, "type", c.remoteType, "rtt", c.rtt)
+		log.Info("path")
 		l.p.cfg.OnPath(c.path())
 	}
+	if nominated {
+		log.Debug("pair nominated")
+	}
+}
+
+// kind is how the log calls the path of the pair.
+func (c choice) kind() PathKind {
+	if c.direct() {
+		return PathDirect
+	}
+	return PathRelayed
 }
 
 // takesOver says whether next, with the pair c, is to replace current.
