@@ -205,6 +205,12 @@ func (d *device) traffic() map[config.WireGuardKey]traffic {
 	if err != nil {
 		return nil
 	}
+	return parseTraffic(text)
+}
+
+// parseTraffic reads the peers' counters from the device's answer, see
+// https://www.wireguard.com/xplatform/.
+func parseTraffic(text string) map[config.WireGuardKey]traffic {
 	all := make(map[config.WireGuardKey]traffic)
 	var key config.WireGuardKey
 	var c traffic

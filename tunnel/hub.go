@@ -44,7 +44,6 @@ func (n *Node) hubUp() {
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
-	n.ready.hub(time.Now())
 	n.progress("connected to the hub at %s", n.node.Hub.URLs[0])
 	n.sendTickets()
 }
@@ -78,6 +77,7 @@ func (n *Node) takePresence(m *signaling.Presence) {
 	for _, node := range m.Offline {
 		n.setPresent(node, 0)
 	}
+	n.ready.hub(time.Now())
 }
 
 // setPresent notes a node's epoch; 0 is away.

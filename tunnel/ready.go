@@ -2,19 +2,18 @@ package tunnel
 
 import "time"
 
-// How long `up` waits, at most, before it says that it is up: for the hub, and
-// then for peers that are online to connect.
+// How long `up` waits, at most, before it says that it is up: for the hub to
+// say who is online, and then for those to connect.
 const (
 	waitHub   = 3 * time.Second
 	waitPeers = 3 * time.Second
-	settle    = 300 * time.Millisecond // for the hub to say who is online
 )
 
 // readiness decides when the node is up: the interface is, the hub was tried,
 // and peers had their chance.
 type readiness struct {
 	started time.Time // the interface is up
-	tried   time.Time // the hub answered, or failed to
+	tried   time.Time // the hub said who is online, or failed to
 	told    bool
 }
 
@@ -35,7 +34,7 @@ func (r *readiness) check(now time.Time, pending int) bool {
 		if now.Sub(r.started) < waitHub {
 			return false
 		}
-	} else if since := now.Sub(later(r.tried, r.started)); since < settle || pending > 0 && since < waitPeers {
+	} else if since := now.Sub(later(r.tried, r.started)); pending > 0 && since < waitPeers {
 		return false
 	}
 	r.told = true
