@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/ecdh"
 	"crypto/hpke"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -17,34 +16,33 @@ type WireGuardKey [32]byte
 func (k WireGuardKey) String() string { return "wg:" + base64.StdEncoding.EncodeToString(k[:])[:8] }
 
 // WireGuardPrivateKey is a node's X25519 private key. No formatting verb
-// prints it.
-type WireGuardPrivateKey struct{ scalar [32]byte }
+// prints it. It is compared by its public half.
+type WireGuardPrivateKey struct{ scalar secret }
 
 // NewWireGuardKey makes a WireGuard key pair's private half.
 func NewWireGuardKey() WireGuardPrivateKey {
-	var k WireGuardPrivateKey
-	rand.Read(k.scalar[:])
+	k := WireGuardPrivateKey{newSecret()}
 	k.clamp()
 	return k
 }
 
 // SetSeed makes k the key that returned seed from Seed.
 func (k *WireGuardPrivateKey) SetSeed(seed []byte) error {
-	if len(seed) != len(k.scalar) {
-		return fmt.Errorf("wireguard key: want %d bytes, got %d", len(k.scalar), len(seed))
+	if err := k.scalar.set("wireguard private key", seed); err != nil {
+		return err
 	}
-	copy(k.scalar[:], seed)
 	k.clamp()
 	return nil
 }
 
 func (k *WireGuardPrivateKey) clamp() {
-	k.scalar[0] &= 248
-	k.scalar[31] = k.scalar[31]&127 | 64
+	b := k.scalar.bytes
+	b[0] &= 248
+	b[31] = b[31]&127 | 64
 }
 
 // Seed returns the secret for storage and for the WireGuard device.
-func (k WireGuardPrivateKey) Seed() []byte { return append([]byte(nil), k.scalar[:]...) }
+func (k WireGuardPrivateKey) Seed() []byte { return k.scalar.get() }
 
 // Public returns the public half.
 func (k WireGuardPrivateKey) Public() WireGuardKey {
@@ -66,7 +64,7 @@ func (k WireGuardPrivateKey) Shared(peer WireGuardKey) ([]byte, error) {
 }
 
 func (k WireGuardPrivateKey) ecdh() *ecdh.PrivateKey {
-	priv, err := ecdh.X25519().NewPrivateKey(k.scalar[:])
+	priv, err := ecdh.X25519().NewPrivateKey(k.scalar.get())
 	if err != nil {
 		panic(err) // any 32 bytes are a key
 	}
@@ -107,31 +105,23 @@ func (k *SealingKey) String() string {
 }
 
 // SealingPrivateKey opens what was sealed to a node. No formatting verb
-// prints it.
-type SealingPrivateKey struct{ seed [32]byte }
+// prints it. It is compared by its public half.
+type SealingPrivateKey struct{ seed secret }
 
 // NewSealingKey makes a sealing key pair's private half.
-func NewSealingKey() SealingPrivateKey {
-	var k SealingPrivateKey
-	rand.Read(k.seed[:])
-	return k
-}
+func NewSealingKey() SealingPrivateKey { return SealingPrivateKey{newSecret()} }
 
 // SetSeed makes k the key that returned seed from Seed.
 func (k *SealingPrivateKey) SetSeed(seed []byte) error {
-	if len(seed) != len(k.seed) {
-		return fmt.Errorf("sealing key: want %d bytes, got %d", len(k.seed), len(seed))
-	}
-	copy(k.seed[:], seed)
-	return nil
+	return k.seed.set("sealing private key", seed)
 }
 
 // Seed returns the secret for storage.
-func (k SealingPrivateKey) Seed() []byte { return append([]byte(nil), k.seed[:]...) }
+func (k SealingPrivateKey) Seed() []byte { return k.seed.get() }
 
 // HPKE returns the key for package hpke.
 func (k SealingPrivateKey) HPKE() hpke.PrivateKey {
-	priv, err := hpke.MLKEM768X25519().NewPrivateKey(k.seed[:])
+	priv, err := hpke.MLKEM768X25519().NewPrivateKey(k.seed.get())
 	if err != nil {
 		panic(err) // any 32 bytes are a seed
 	}

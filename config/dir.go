@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,22 @@ func OpenDir(path string) (*Dir, error) {
 		}
 		return nil, WithHint(fmt.Errorf("state directory %s: %w", path, err), "`p2ptun status` shows the running node, `p2ptun down` stops it; a second node needs its own --state, --socket and --interface")
 	}
-	return &Dir{path: path, lock: lock}, nil
+	d := &Dir{path: path, lock: lock}
+	d.sweep()
+	return d, nil
+}
+
+// sweep removes what a crash left of unfinished writes: such files hold
+// secrets, and nobody else will.
+func (d *Dir) sweep() {
+	entries, _ := os.ReadDir(d.path) // if it cannot be read, load will say so
+	for _, e := range entries {
+		for _, name := range []string{nodeFile, membersFile, invitesFile} {
+			if strings.HasPrefix(e.Name(), tempPrefix(name)) {
+				os.Remove(filepath.Join(d.path, e.Name()))
+			}
+		}
+	}
 }
 
 func checkOwner(path string) error {
@@ -92,17 +108,25 @@ func (d *Dir) load(name string, v any) (found bool, err error) {
 		return false, fmt.Errorf("state: %w", err)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return false, WithHint(fmt.Errorf("state file %s is damaged: %w", f.Name(), err), "restore it from a backup; nothing has been changed")
+		return false, d.damaged(name, err)
 	}
 	return true, nil
 }
 
+func (d *Dir) damaged(name string, err error) error {
+	return WithHint(fmt.Errorf("state file %s is damaged: %w", filepath.Join(d.path, name), err),
+		"restore it from a backup; nothing has been changed")
+}
+
 func (d *Dir) save(name string, v any) error {
 	b, err := json.MarshalIndent(v, "", "\t")
+	if err == nil {
+		err = WriteFile(filepath.Join(d.path, name), append(b, '\n'))
+	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return WriteFile(filepath.Join(d.path, name), append(b, '\n'))
+	return nil
 }
 
 func (d *Dir) remove(name string) error {
@@ -117,7 +141,7 @@ func (d *Dir) remove(name string) error {
 // either its old content or the new.
 func WriteFile(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+	f, err := os.CreateTemp(dir, tempPrefix(filepath.Base(path))+"*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -141,6 +165,9 @@ func WriteFile(path string, data []byte) (err error) {
 	}
 	return syncDir(dir)
 }
+
+// tempPrefix begins the names under which a file is written before it is whole.
+func tempPrefix(name string) string { return "." + name + "." }
 
 func syncDir(path string) error {
 	d, err := os.Open(path)

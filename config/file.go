@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -34,26 +36,32 @@ type File struct {
 	LogFormat string `toml:"log_format"`
 }
 
-const maxConfigFile = 1 << 20
+const maxConfigFile = 1 << 20 // bytes
 
 // LoadFile reads a config file. A missing one is empty if it is the default
 // one, else an error.
 func LoadFile(path string) (File, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && path == DefaultFile {
 		return File{}, nil
 	}
 	if err != nil {
 		return File{}, fmt.Errorf("config file: %w", err)
 	}
-	f, err := ParseFile(b)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
 	if err != nil {
-		return f, fmt.Errorf("config file %s: %w", path, err)
+		return File{}, fmt.Errorf("config file: %w", err)
 	}
-	return f, nil
+	parsed, err := ParseFile(b)
+	if err != nil {
+		return File{}, fmt.Errorf("config file %s: %w", path, err)
+	}
+	return parsed, nil
 }
 
-// ParseFile decodes a config file; unknown keys are an error.
+// ParseFile decodes a config file. Unknown keys are an error, which says their
+// line.
 func ParseFile(b []byte) (File, error) {
 	var f File
 	if len(b) > maxConfigFile {
@@ -71,7 +79,7 @@ func tomlError(err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		row, _ := strict.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q", row, strict.Errors[0].Key())
+		return fmt.Errorf("line %d: unknown key %q", row, strings.Join(strict.Errors[0].Key(), "."))
 	}
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {

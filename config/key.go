@@ -2,12 +2,9 @@ package config
 
 import (
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base32"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -31,8 +28,8 @@ type role interface{ role() string }
 type PublicKey[R role] [ed25519.PublicKeySize]byte
 
 // PrivateKey is the Ed25519 private key of one role. No formatting verb
-// prints it.
-type PrivateKey[R role] struct{ seed [ed25519.SeedSize]byte }
+// prints it. It is compared by its public half.
+type PrivateKey[R role] struct{ seed secret }
 
 // The roles: a network's root of trust, a node's identity, a hub's identity.
 type (
@@ -65,9 +62,11 @@ func (k PublicKey[R]) ID() ID {
 // IsZero says whether k is no key.
 func (k PublicKey[R]) IsZero() bool { return k == PublicKey[R]{} }
 
-// Verify says whether sig is k's signature over msg.
+// Verify says whether sig is k's signature over msg. Nothing is signed by the
+// zero key: its bytes are a point of small order, under which anybody can make
+// signatures that package ed25519 takes.
 func (k PublicKey[R]) Verify(msg, sig []byte) bool {
-	return len(sig) == ed25519.SignatureSize && ed25519.Verify(k[:], msg, sig)
+	return !k.IsZero() && len(sig) == ed25519.SignatureSize && ed25519.Verify(k[:], msg, sig)
 }
 
 // String is the role and the first characters of the ID, enough to tell keys
@@ -97,37 +96,30 @@ func NewNodeKey() NodePrivateKey { return newPrivateKey[nodeRole]() }
 func NewHubKey() HubPrivateKey { return newPrivateKey[hubRole]() }
 
 func newPrivateKey[R role]() PrivateKey[R] {
-	var k PrivateKey[R]
-	rand.Read(k.seed[:]) // never fails, see crypto/rand
-	return k
+	return PrivateKey[R]{newSecret()}
 }
 
 // SetSeed makes k the key that returned seed from Seed.
 func (k *PrivateKey[R]) SetSeed(seed []byte) error {
-	if len(seed) != len(k.seed) {
-		return fmt.Errorf("private key: want %d bytes, got %d", len(k.seed), len(seed))
-	}
-	copy(k.seed[:], seed)
-	return nil
+	var r R
+	return k.seed.set(r.role()+" private key", seed)
 }
 
 // Seed returns the secret for storage.
-func (k PrivateKey[R]) Seed() []byte { return append([]byte(nil), k.seed[:]...) }
+func (k PrivateKey[R]) Seed() []byte { return k.seed.get() }
 
 // IsZero says whether k is no key.
-func (k PrivateKey[R]) IsZero() bool {
-	return subtle.ConstantTimeCompare(k.seed[:], make([]byte, len(k.seed))) == 1
-}
+func (k PrivateKey[R]) IsZero() bool { return k.seed.isZero() }
 
 // Public returns the public half.
 func (k PrivateKey[R]) Public() PublicKey[R] {
-	return PublicKey[R](ed25519.NewKeyFromSeed(k.seed[:])[ed25519.SeedSize:])
+	return PublicKey[R](ed25519.NewKeyFromSeed(k.seed.get())[ed25519.SeedSize:])
 }
 
 // Sign signs msg. The caller has put a label for the kind of object in front:
 // no key signs bytes that a stranger chose.
 func (k PrivateKey[R]) Sign(msg []byte) []byte {
-	return ed25519.Sign(ed25519.NewKeyFromSeed(k.seed[:]), msg)
+	return ed25519.Sign(ed25519.NewKeyFromSeed(k.seed.get()), msg)
 }
 
 // Format hides the secret from every verb of package fmt.
@@ -138,8 +130,6 @@ func (k PrivateKey[R]) Format(f fmt.State, _ rune) {
 
 // MarshalText refuses: secrets are stored by Seed, on purpose.
 func (k PrivateKey[R]) MarshalText() ([]byte, error) { return nil, errSecret }
-
-var errSecret = errors.New("a private key is not printed")
 
 func unmarshalFixed(dst, text []byte) error {
 	if base64.StdEncoding.DecodedLen(len(text)) > len(dst)+2 {

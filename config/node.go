@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 )
@@ -25,6 +27,11 @@ type Node struct {
 
 	Creator *NetworkPrivateKey // on the machine that made the network
 	Access  []byte             // the hub's access key, there
+}
+
+// Format says which node, whatever the verb, and none of its secrets.
+func (n Node) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "node %q of network %v", n.Name, n.Network.ID())
 }
 
 // Joined says whether the node is a member.
@@ -60,8 +67,7 @@ func (d *Dir) LoadNode() (*Node, error) {
 		Name: f.Name, Port: f.Port, Network: f.Network, NetworkName: f.NetworkName,
 		Prefix: f.Prefix, Hub: Hub{URLs: f.HubURLs, Key: f.HubKey}, Record: f.Record, Access: f.Access,
 	}
-	copy(n.Discovery[:], f.Discovery)
-	err = firstError(n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
+	err = firstError(f.check(), n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
 	if f.NetworkSeed != nil {
 		n.Creator = new(NetworkPrivateKey)
 		err = firstError(err, n.Creator.SetSeed(f.NetworkSeed))
@@ -70,13 +76,31 @@ func (d *Dir) LoadNode() (*Node, error) {
 		i, ierr := ParseInvite(f.Invite)
 		n.Invite, err = &i, firstError(err, ierr)
 	}
-	if err == nil && len(f.HubURLs) == 0 {
-		err = fmt.Errorf("no hub")
-	}
 	if err != nil {
-		return nil, fmt.Errorf("state file %s/%s: %w", d.path, nodeFile, err)
+		return nil, d.damaged(nodeFile, err)
 	}
+	copy(n.Discovery[:], f.Discovery)
 	return n, nil
+}
+
+// check finds what is missing or cut short, but for the node's own keys.
+func (f *nodeJSON) check() error {
+	switch {
+	case f.Network.IsZero():
+		return errors.New("the network's key is missing")
+	case len(f.HubURLs) == 0 || f.HubKey.IsZero():
+		return errors.New("the hub is missing")
+	case len(f.Discovery) != 0 && len(f.Discovery) != len(Node{}.Discovery):
+		return errors.New("the discovery key is cut short")
+	case len(f.Access) != 0 && len(f.Access) != AccessSize:
+		return errors.New("the hub's access key is cut short")
+	}
+	for _, u := range f.HubURLs {
+		if err := CheckHubURL(u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SaveNode writes the node.
@@ -128,6 +152,12 @@ type KeptInvite struct {
 	Admitted []Admission `json:"admitted,omitempty"`
 }
 
+// Format hides the secret from every verb of package fmt.
+func (i KeptInvite) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "kept invite, expires %v", i.Expires) }
+
+// LogValue hides the secret from package slog.
+func (i KeptInvite) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(i)) }
+
 // Admission is one machine that an invite let in. It is written before the
 // machine is told, so that a crash never counts a use twice or forgets one.
 type Admission struct {
@@ -143,7 +173,7 @@ func (d *Dir) LoadInvites() ([]*KeptInvite, error) {
 	}
 	for _, i := range invites {
 		if i == nil || len(i.Secret) != SecretSize {
-			return nil, fmt.Errorf("state file %s/%s: an invite has no secret", d.path, invitesFile)
+			return nil, d.damaged(invitesFile, errors.New("an invite has no secret"))
 		}
 	}
 	return invites, nil

@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -26,8 +28,10 @@ const (
 	checksumSize  = 4
 	maxTokenChars = 4096
 
-	maxHubURLs   = 8
 	maxURLLength = 255
+
+	// MaxHubURLs is how many addresses of one hub a token holds.
+	MaxHubURLs = 8
 
 	// AccessSize is the length of a hub's access key, SecretSize of an
 	// invite's secret, in bytes.
@@ -37,7 +41,7 @@ const (
 
 // Hub says where a hub is and who it is.
 type Hub struct {
-	URLs []string // ws://host:port, 1 to 8
+	URLs []string // see CheckHubURL; 1 to MaxHubURLs
 	Key  HubKey   // identity that the hub proves in its welcome
 }
 
@@ -58,11 +62,21 @@ type Invite struct {
 	KeeperSeals [32]byte     // hash of the keeper's sealing key, which the hub delivers
 }
 
-// String says which hub, without the access key.
-func (l HubLink) String() string { return "hub link for " + strings.Join(l.URLs, ", ") }
+// Format says which hub, whatever the verb, and never the access key.
+func (l HubLink) Format(f fmt.State, _ rune) {
+	io.WriteString(f, "hub link for "+strings.Join(l.URLs, ", "))
+}
 
-// String says which network, without the secret.
-func (i Invite) String() string { return "invite to network " + i.Network.ID().String() }
+// MarshalText refuses: the access key is printed by Token, on purpose.
+func (l HubLink) MarshalText() ([]byte, error) { return nil, errSecret }
+
+// Format says which network, whatever the verb, and never the secret.
+func (i Invite) Format(f fmt.State, _ rune) {
+	io.WriteString(f, "invite to network "+i.Network.ID().String())
+}
+
+// MarshalText refuses: the secret is printed by Token, on purpose.
+func (i Invite) MarshalText() ([]byte, error) { return nil, errSecret }
 
 // Token is the link as users paste it. It holds a secret.
 func (l HubLink) Token() string {
@@ -84,12 +98,13 @@ func (i Invite) Token() string {
 	})
 }
 
-// ParseHubLink takes what HubLink.Token made; white space around it is fine.
+// ParseHubLink takes what HubLink.Token made. White space around it is fine,
+// and so are line breaks inside, as a terminal's copy may bring them.
 func ParseHubLink(token string) (HubLink, error) {
 	var l HubLink
 	s, err := decodeToken(linkPrefix, token)
 	if err != nil {
-		return l, tokenError("hub link", err, "copy the whole line that `p2ptun hub` printed; `p2ptun hub link` shows it again")
+		return l, tokenError("hub link", err, "copy the whole link that `p2ptun hub` printed; it also stands in the file link of the hub's state directory")
 	}
 	if !readHub(&s, &l.Hub) || !s.CopyBytes(l.Access[:]) || !s.Empty() {
 		return l, tokenError("hub link", errTokenBody, "was it made by a newer p2ptun?")
@@ -97,7 +112,8 @@ func ParseHubLink(token string) (HubLink, error) {
 	return l, nil
 }
 
-// ParseInvite takes what Invite.Token made; white space around it is fine.
+// ParseInvite takes what Invite.Token made, with white space as in
+// ParseHubLink.
 func ParseInvite(token string) (Invite, error) {
 	var i Invite
 	s, err := decodeToken(invitePrefix, token)
@@ -171,7 +187,7 @@ func addHub(b *cryptobyte.Builder, h Hub) {
 
 func readHub(s *cryptobyte.String, h *Hub) bool {
 	var n uint8
-	if !s.ReadUint8(&n) || n < 1 || n > maxHubURLs {
+	if !s.ReadUint8(&n) || n < 1 || n > MaxHubURLs {
 		return false
 	}
 	h.URLs = make([]string, n)
@@ -192,7 +208,9 @@ func CheckHubURL(s string) error {
 	if err != nil {
 		return fmt.Errorf("hub url: %w", err)
 	}
-	if len(s) > maxURLLength || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || s != u.Scheme+"://"+u.Host {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	whole := s == u.Scheme+"://"+u.Host && u.Hostname() != "" && err == nil && port != 0
+	if len(s) > maxURLLength || u.Scheme != "ws" && u.Scheme != "wss" || !whole {
 		return fmt.Errorf("hub url %q: want ws://HOST:PORT", s)
 	}
 	return nil

@@ -2,12 +2,10 @@ package signaling
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +57,8 @@ type Client struct {
 	presence []byte
 	kick     chan struct{}
 	out      atomic.Pointer[chan []byte] // of the standing connection
+
+	netDial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: package net's; for tests
 }
 
 // NewClient returns a client that Run connects.
@@ -130,129 +130,61 @@ func (c *Client) Send(m Message) bool {
 
 // connect makes one connection and serves it to its end.
 func (c *Client) connect(ctx context.Context, url string) (welcomed bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	conn, err := dial(ctx, url)
+	conn, err := c.dial(ctx, url)
 	if err != nil {
 		return false, err
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		conn.Close()
+		close(closed)
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+		}
+	}()
 	conn.SetReadLimit(MaxFrame)
 	conn.SetReadDeadline(time.Now().Add(dialTimeout))
-	if err := c.handshake(conn); err != nil {
+	welcome, err := c.handshake(conn)
+	if err != nil {
 		return false, err
 	}
+	return true, c.serve(ctx, conn, welcome)
+}
 
+// serve delivers what the hub sends, and sends what is queued, until the
+// connection ends. Send works by the time the Welcome is delivered.
+func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welcome) error {
 	alive := func() error { return conn.SetReadDeadline(time.Now().Add(deadAfter)) }
 	alive()
 	conn.SetPongHandler(func(string) error { return alive() })
+	ctx, cancel := context.WithCancel(ctx)
 	out := make(chan []byte, sendQueue)
-	c.out.Store(&out)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
 		c.write(ctx, conn, out)
 	}()
+	c.out.Store(&out)
 	defer func() {
 		c.out.Store(nil)
 		cancel()
 		conn.Close()
 		<-written
 	}()
+	c.cfg.Handle(welcome)
 	for {
 		m, err := read(conn)
 		if err != nil {
-			return true, fmt.Errorf("connection to the hub: %w", err)
+			return fmt.Errorf("connection to the hub: %w", err)
 		}
 		alive()
 		if m != nil {
 			c.cfg.Handle(m)
 		}
 	}
-}
-
-func dial(ctx context.Context, url string) (*websocket.Conn, error) {
-	d := websocket.Dialer{HandshakeTimeout: dialTimeout, Subprotocols: []string{Subprotocol}, ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10}
-	conn, resp, err := d.DialContext(ctx, url+Path, nil)
-	switch {
-	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
-		return nil, fmt.Errorf("%s answered %q: it is no p2ptun hub, or a proxy stands before it", url, resp.Status)
-	case err != nil:
-		return nil, fmt.Errorf("cannot reach the hub at %s: %w", url, err)
-	case conn.Subprotocol() != Subprotocol:
-		conn.Close()
-		return nil, fmt.Errorf("%s does not speak %s", url, Subprotocol)
-	}
-	return conn, nil
-}
-
-// handshake proves both ends to each other and delivers the Welcome.
-func (c *Client) handshake(conn *websocket.Conn) error {
-	challenge, err := expect[*Challenge](conn)
-	if err != nil {
-		return err
-	}
-	if challenge.Hub != c.cfg.Hub.Key {
-		return fmt.Errorf("the hub says it is %v, not %v: its state was lost or another hub took its address", challenge.Hub, c.cfg.Hub.Key)
-	}
-	nonce := make([]byte, NonceSize)
-	rand.Read(nonce)
-	h := Handshake{HubNonce: challenge.Nonce, NodeNonce: nonce, Hub: challenge.Hub, Network: c.cfg.Network, Node: c.cfg.Self.Node.Public()}
-	cred := c.cfg.Credential()
-	hello := &Hello{
-		Network: h.Network, Node: h.Node, Nonce: nonce, Signature: h.SignHello(c.cfg.Self.Node),
-		Epoch: c.cfg.Self.Epoch, Presence: c.presence,
-		Record: cred.Record, Ticket: cred.Ticket, Since: cred.Since,
-	}
-	if len(cred.Access) > 0 {
-		hello.Access = h.AccessProof(cred.Access)
-	}
-	frame, err := Encode(hello)
-	if err != nil {
-		return err
-	}
-	if err := writeFrame(conn, frame); err != nil {
-		return fmt.Errorf("hello: %w", err)
-	}
-	welcome, err := expect[*Welcome](conn)
-	if err != nil {
-		return err
-	}
-	if !h.VerifyWelcome(welcome.Signature) {
-		return fmt.Errorf("the hub's welcome: %w", ErrSignature)
-	}
-	c.cfg.Handle(welcome)
-	return nil
-}
-
-// expect reads one frame, which must be a T; the hub may refuse instead.
-func expect[T Message](conn *websocket.Conn) (T, error) {
-	var zero T
-	m, err := read(conn)
-	if err != nil {
-		return zero, fmt.Errorf("handshake with the hub: %w", err)
-	}
-	switch m := m.(type) {
-	case T:
-		return m, nil
-	case *Error:
-		return zero, m
-	}
-	return zero, fmt.Errorf("handshake with the hub: want %s", zero.frameType())
-}
-
-func read(conn *websocket.Conn) (Message, error) {
-	_, r, err := conn.NextReader()
-	if err != nil {
-		return nil, err
-	}
-	frame, err := io.ReadAll(r) // SetReadLimit bounds it
-	if err != nil {
-		return nil, err
-	}
-	return Decode(frame)
 }
 
 // write sends queued frames and pings until ctx ends or a write fails.

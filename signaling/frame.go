@@ -39,20 +39,20 @@ type Hello struct {
 	Network   config.NetworkKey `json:"network"`
 	Node      config.NodeKey    `json:"node"`
 	Nonce     []byte            `json:"nonce"`
-	Signature []byte            `json:"signature"` // see HelloProof
+	Signature []byte            `json:"signature"` // see Handshake.SignHello
 	Epoch     Epoch             `json:"epoch"`
 	Presence  []byte            `json:"presence"`         // signature over the epoch
 	Record    []byte            `json:"record,omitempty"` // own signed record
-	Access    []byte            `json:"access,omitempty"` // see AccessProof
+	Access    []byte            `json:"access,omitempty"` // see Handshake.AccessProof
 	Ticket    []byte            `json:"ticket,omitempty"`
 	Since     uint64            `json:"since,omitempty"` // last Members.Sequence that was taken from this hub
 }
 
 // Welcome ends the handshake.
 type Welcome struct {
-	Signature []byte `json:"signature"` // the hub's, see WelcomeProof
-	Member    bool   `json:"member"`    // false: a joiner, until its record is published
-	Observed  string `json:"observed,omitempty"`
+	Signature []byte `json:"signature"`          // the hub's, see Handshake.SignWelcome
+	Member    bool   `json:"member"`             // false: a joiner, until its record is published
+	Observed  string `json:"observed,omitempty"` // the node's address as the hub sees it
 }
 
 // Members carries records. From the hub: a page of those that changed after
@@ -193,7 +193,8 @@ func newMessage(frameType string) Message {
 
 var errFrameSize = errors.New("frame: too long")
 
-// Encode makes a frame of m. It fails only for one longer than MaxFrame.
+// Encode makes a frame of m, which is not nil. It fails only for one longer
+// than MaxFrame.
 func Encode(m Message) ([]byte, error) {
 	fields, err := json.Marshal(m)
 	if err != nil {

@@ -6,11 +6,12 @@ import (
 	"crypto/hpke"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 
 	"github.com/p2ptun/p2ptun/config"
-	"golang.org/x/crypto/cryptobyte"
 )
 
 // Joining takes three sealed messages, which the hub only carries:
@@ -58,8 +59,8 @@ func (k InviteKeys) Ticket() []byte { return slices.Clone(k.ticket[:]) }
 // TicketHash is what the keeper registers at the hub; it names the invite.
 func (k InviteKeys) TicketHash() [32]byte { return sha256.Sum256(k.ticket[:]) }
 
-// String hides the secrets.
-func (InviteKeys) String() string { return "invite keys" }
+// Format hides the secrets from every verb of package fmt.
+func (InviteKeys) Format(f fmt.State, _ rune) { io.WriteString(f, "invite keys") }
 
 // JoinRequest is what a machine asks of the keeper.
 type JoinRequest struct {
@@ -88,7 +89,9 @@ type Joiner struct {
 	wg      config.WireGuardPrivateKey
 	invite  config.Invite
 	keys    InviteKeys
-	request [32]byte // hash of the request sent
+	name    string   // wanted in the request
+	sent    []byte   // the request
+	request [32]byte // its hash
 	ack     []byte
 }
 
@@ -99,10 +102,18 @@ func NewJoiner(self *Self, wg config.WireGuardPrivateKey, invite config.Invite) 
 }
 
 // Request seals a request to the keeper, whose sealing key the hub delivered:
-// it is checked against the invite.
+// it is checked against the invite. It fails for a name that CheckName
+// refuses. For the same name it is the same request again, so that the answer
+// to an earlier one still counts on a slow way.
 func (j *Joiner) Request(keeperSealing config.SealingKey, name string) ([]byte, error) {
+	if err := CheckName(name); err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
 	if keeperSealing.Hash() != j.invite.KeeperSeals {
 		return nil, errors.New("join: the hub delivered another key than the invite names")
+	}
+	if j.sent != nil && j.name == name {
+		return slices.Clone(j.sent), nil
 	}
 	to, err := keeperSealing.HPKE()
 	if err != nil {
@@ -125,12 +136,14 @@ func (j *Joiner) Request(keeperSealing config.SealingKey, name string) ([]byte, 
 		return nil, err
 	}
 	msg := slices.Concat([]byte{joinRequest}, enc, box)
-	j.request = sha256.Sum256(msg)
+	j.name, j.sent, j.request = name, slices.Clone(msg), sha256.Sum256(msg)
 	return msg, nil
 }
 
-// Answer opens the keeper's answer to the last request. It takes no one
-// else's. On admission, after storing what it holds, send Ack.
+// Answer opens the keeper's answer to the last request, and takes nobody
+// else's. The record in it is the keeper's word, still to be verified and
+// compared with the keys asked for. On admission, after storing what the
+// answer holds, send Ack.
 func (j *Joiner) Answer(msg []byte) (*JoinAnswer, error) {
 	enc, box, ok := splitJoin(joinAnswer, msg)
 	if !ok {
@@ -194,6 +207,9 @@ func OpenJoinRequest(self *Self, wg config.WireGuardPrivateKey, msg []byte, keys
 	if !req.Node.Verify(toSign(kindJoinRequest, self.Network, slices.Concat(keeper[:], body)), sig) {
 		return nil, ErrSignature
 	}
+	if _, err := req.Sealing.HPKE(); err != nil { // else the answer could not be sealed
+		return nil, fmt.Errorf("join request: %w", err)
+	}
 	return req, nil
 }
 
@@ -256,79 +272,4 @@ func joinMAC(key, body []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(body)
 	return mac.Sum(nil)
-}
-
-func (r *JoinRequest) marshal() []byte {
-	b := cryptobyte.NewBuilder([]byte{joinVersion})
-	b.AddBytes(r.Invite[:])
-	addString(b, r.Name)
-	b.AddBytes(r.Node[:])
-	b.AddBytes(r.WireGuard[:])
-	b.AddBytes(r.Sealing[:])
-	return b.BytesOrPanic() // only a name over 255 bytes fails, and names are checked before
-}
-
-const joinVersion = 1
-
-func (r *JoinRequest) unmarshal(body []byte) error {
-	s := cryptobyte.String(body)
-	var version uint8
-	if !s.ReadUint8(&version) || version != joinVersion {
-		return errVersion
-	}
-	if !s.CopyBytes(r.Invite[:]) || !readString(&s, &r.Name) || !s.CopyBytes(r.Node[:]) ||
-		!s.CopyBytes(r.WireGuard[:]) || !s.CopyBytes(r.Sealing[:]) || !s.Empty() {
-		return errFormat
-	}
-	return CheckName(r.Name)
-}
-
-func (a *JoinAnswer) marshal() ([]byte, error) {
-	b := cryptobyte.NewBuilder([]byte{joinVersion})
-	addString(b, string(a.Refusal))
-	if a.Refusal != "" {
-		return b.Bytes()
-	}
-	addString(b, a.NetworkName)
-	b.AddBytes(a.Prefix.Addr().AsSlice())
-	b.AddUint8(uint8(a.Prefix.Bits()))
-	addBytes16(b, a.Record)
-	b.AddBytes(a.DiscoveryKey[:])
-	b.AddUint8(uint8(len(a.Hub.URLs)))
-	for _, u := range a.Hub.URLs {
-		addString(b, u)
-	}
-	b.AddBytes(a.Hub.Key[:])
-	addString(b, string(a.Members))
-	return b.Bytes()
-}
-
-func (a *JoinAnswer) unmarshal(body []byte) error {
-	s := cryptobyte.String(body)
-	var version, bits, urls uint8
-	var refusal, members string
-	if !s.ReadUint8(&version) || version != joinVersion {
-		return errVersion
-	}
-	if !readString(&s, &refusal) {
-		return errFormat
-	}
-	if a.Refusal = ErrorCode(refusal); refusal != "" {
-		return nil
-	}
-	var ip [4]byte
-	ok := readString(&s, &a.NetworkName) && s.CopyBytes(ip[:]) && s.ReadUint8(&bits) &&
-		readBytes16(&s, &a.Record) && s.CopyBytes(a.DiscoveryKey[:]) && s.ReadUint8(&urls)
-	for range urls {
-		var u string
-		ok = ok && readString(&s, &u) && config.CheckHubURL(u) == nil
-		a.Hub.URLs = append(a.Hub.URLs, u)
-	}
-	ok = ok && s.CopyBytes(a.Hub.Key[:]) && readString(&s, &members) && s.Empty()
-	a.Prefix = netip.PrefixFrom(netip.AddrFrom4(ip), int(bits))
-	a.Members = []byte(members)
-	if !ok || !a.Prefix.IsValid() || a.Prefix != a.Prefix.Masked() || urls == 0 {
-		return errFormat
-	}
-	return CheckName(a.NetworkName)
 }

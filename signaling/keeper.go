@@ -3,7 +3,7 @@ package signaling
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,7 +18,14 @@ import (
 type Keeper struct {
 	cfg     KeeperConfig
 	invites []*config.KeptInvite
-	waiting map[config.NodeKey][]byte // acknowledgements to come
+	waiting map[config.NodeKey]admitted // whose acknowledgement is to come
+}
+
+// admitted is the last answer that admitted a node.
+type admitted struct {
+	request [32]byte // hash
+	answer  []byte
+	ack     []byte
 }
 
 // KeeperConfig is what a Keeper needs; all fields are required.
@@ -43,14 +50,14 @@ type InviteOptions struct {
 
 const (
 	defaultInviteLife = 24 * time.Hour
-	maxInvites        = 1000 // open ones
+	maxInvites        = 500 // so that the tickets of all fit one frame
 	maxInviteUses     = 10_000
-	keepClosed        = 30 * 24 * time.Hour // then a used or expired invite is forgotten
+	keepClosed        = 30 * 24 * time.Hour // after its end an invite is forgotten
 )
 
 // NewKeeper returns the keeper of these invites, as its Save wrote them.
 func NewKeeper(cfg KeeperConfig, invites []*config.KeptInvite) *Keeper {
-	return &Keeper{cfg: cfg, invites: invites, waiting: make(map[config.NodeKey][]byte)}
+	return &Keeper{cfg: cfg, invites: invites, waiting: make(map[config.NodeKey]admitted)}
 }
 
 // Invite makes an invite; it is durable when Invite returns.
@@ -68,7 +75,9 @@ func (k *Keeper) Invite(now time.Time, o InviteOptions) (config.Invite, error) {
 	case o.Expires < 0:
 		return config.Invite{}, fmt.Errorf("invite: expires %v before it is made", -o.Expires)
 	case len(k.invites) >= maxInvites:
-		return config.Invite{}, fmt.Errorf("invite: %d are kept already", maxInvites)
+		return config.Invite{}, fmt.Errorf("invite: %d are open already", maxInvites)
+	case len(o.Tags) > maxTags:
+		return config.Invite{}, fmt.Errorf("invite: %d tags, at most %d", len(o.Tags), maxTags)
 	}
 	for _, t := range o.Tags {
 		if err := checkLabel(t); err != nil {
@@ -102,12 +111,12 @@ func (k *Keeper) Tickets(now time.Time) []Ticket {
 	return tickets
 }
 
-// ticketState holds a used invite open until its machines are members, so that
-// a retry after a crash gets through.
+// ticketState holds a used or expired invite open until its machines are
+// known as members, so that a retry after a crash gets through; but not for
+// ever, as a machine may never come back.
 func (k *Keeper) ticketState(i *config.KeptInvite, now time.Time) TicketState {
-	pending := slices.ContainsFunc(i.Admitted, func(a config.Admission) bool {
-		_, member := k.cfg.Roster.Get(a.Node)
-		return !member
+	pending := now.Sub(i.Expires) < keepClosed && slices.ContainsFunc(i.Admitted, func(a config.Admission) bool {
+		return !k.cfg.Roster.knows(a.Node)
 	})
 	switch {
 	case i.Revoked:
@@ -124,7 +133,7 @@ func (k *Keeper) ticketState(i *config.KeptInvite, now time.Time) TicketState {
 
 // Answer opens a join request and answers it. A request without the proofs
 // gets an error and no answer. Who was admitted before gets the same record
-// again.
+// again, and to the same request the same answer.
 func (k *Keeper) Answer(now time.Time, request []byte) ([]byte, *JoinRequest, error) {
 	var invite *config.KeptInvite
 	req, err := OpenJoinRequest(k.cfg.Self, k.cfg.WireGuard, request, func(ticket [32]byte) (InviteKeys, bool) {
@@ -139,6 +148,10 @@ func (k *Keeper) Answer(now time.Time, request []byte) ([]byte, *JoinRequest, er
 	if err != nil {
 		return nil, nil, err
 	}
+	hash := sha256.Sum256(request)
+	if w, ok := k.waiting[req.Node]; ok && w.request == hash {
+		return w.answer, req, nil
+	}
 	answer := &JoinAnswer{
 		NetworkName: k.cfg.NetworkName, Prefix: k.cfg.Prefix, DiscoveryKey: k.cfg.Discovery,
 		Hub: k.cfg.Hub, Members: k.cfg.Roster.Digest(),
@@ -152,105 +165,15 @@ func (k *Keeper) Answer(now time.Time, request []byte) ([]byte, *JoinRequest, er
 		return nil, nil, err
 	}
 	if answer.Refusal == "" {
-		k.waiting[req.Node] = ack
+		k.waiting[req.Node] = admitted{request: hash, answer: msg, ack: ack}
 	}
 	return msg, req, nil
 }
 
-// admit finds or makes the record for a request under its invite.
-func (k *Keeper) admit(now time.Time, invite *config.KeptInvite, req *JoinRequest) ([]byte, ErrorCode, error) {
-	for _, a := range invite.Admitted {
-		if a.Node == req.Node {
-			return a.Record, "", k.sameKeys(a.Record, req)
-		}
-	}
-	switch {
-	case invite.Revoked:
-		return nil, CodeRevoked, nil
-	case len(invite.Admitted) >= invite.Uses:
-		return nil, CodeUsed, nil
-	case !now.Before(invite.Expires):
-		return nil, CodeExpired, nil
-	}
-	rec, err := k.record(req, invite.Tags)
-	if err != nil {
-		return nil, "", err
-	}
-	updated := *invite
-	updated.Admitted = append(slices.Clone(invite.Admitted), config.Admission{Node: req.Node, Record: rec.Bytes()})
-	if err := k.replace(invite, &updated); err != nil {
-		return nil, "", err
-	}
-	return rec.Bytes(), "", nil
-}
-
-func (k *Keeper) sameKeys(record []byte, req *JoinRequest) error {
-	rec, err := ParseRecord(k.cfg.Network.Public(), record)
-	if err == nil && (rec.WireGuard != req.WireGuard || rec.Sealing != req.Sealing) {
-		err = errors.New("join request: other keys than the node was admitted with")
-	}
-	return err
-}
-
-// record signs a new member's record: its keys must be new, its name and
-// address are made so.
-func (k *Keeper) record(req *JoinRequest, tags []string) (*SignedRecord, error) {
-	taken, err := k.taken()
-	if err != nil {
-		return nil, err
-	}
-	name, ok := freeName(req.Name, func(n string) bool { return taken.names[n] })
-	addr, free := freeAddress(k.cfg.Prefix, func(a netip.Addr) bool { return taken.addrs[a] })
-	switch {
-	case taken.keys[req.Node], taken.wg[req.WireGuard]:
-		return nil, errors.New("join request: its keys are another member's")
-	case !ok || !free:
-		return nil, errors.New("join request: the network is full")
-	}
-	return SignRecord(k.cfg.Network, Record{
-		Node: req.Node, Sequence: 1, Name: name, IPv4: addr,
-		WireGuard: req.WireGuard, Sealing: req.Sealing, Tags: tags,
-	})
-}
-
-type taken struct {
-	names map[string]bool
-	addrs map[netip.Addr]bool
-	keys  map[config.NodeKey]bool
-	wg    map[config.WireGuardKey]bool
-}
-
-// taken collects what members have, and machines admitted but not yet
-// published.
-func (k *Keeper) taken() (*taken, error) {
-	t := &taken{map[string]bool{}, map[netip.Addr]bool{}, map[config.NodeKey]bool{}, map[config.WireGuardKey]bool{}}
-	add := func(raw []byte) error {
-		r, err := ParseRecord(k.cfg.Network.Public(), raw)
-		if err != nil {
-			return err
-		}
-		t.names[r.Name], t.addrs[r.IPv4], t.keys[r.Node], t.wg[r.WireGuard] = true, true, true, true
-		return nil
-	}
-	for _, raw := range k.cfg.Roster.All() {
-		if err := add(raw); err != nil {
-			return nil, err
-		}
-	}
-	for _, i := range k.invites {
-		for _, a := range i.Admitted {
-			if err := add(a.Record); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return t, nil
-}
-
 // Ack takes an acknowledgement. It returns the record to publish now.
 func (k *Keeper) Ack(from config.NodeKey, msg []byte) ([]byte, bool) {
-	want, ok := k.waiting[from]
-	if !ok || !hmac.Equal(want, msg) {
+	w, ok := k.waiting[from]
+	if !ok || !hmac.Equal(w.ack, msg) {
 		return nil, false
 	}
 	delete(k.waiting, from)
@@ -283,32 +206,11 @@ func (k *Keeper) save(invites []*config.KeptInvite) error {
 	return nil
 }
 
-// prune forgets invites that have been closed for long.
+// prune forgets invites that ended long ago, and all that are closed when
+// there are too many. The hub goes on telling why they are closed.
 func (k *Keeper) prune(now time.Time) {
+	full := len(k.invites) >= maxInvites
 	k.invites = slices.DeleteFunc(slices.Clone(k.invites), func(i *config.KeptInvite) bool {
-		return k.ticketState(i, now) != TicketOpen && now.Sub(i.Expires) > keepClosed
+		return k.ticketState(i, now) != TicketOpen && (full || now.Sub(i.Expires) >= keepClosed)
 	})
-}
-
-func freeName(want string, taken func(string) bool) (string, bool) {
-	name := want
-	for n := 2; taken(name); n++ {
-		if n > 10_000 {
-			return "", false
-		}
-		suffix := fmt.Sprintf("-%d", n)
-		name = want[:min(len(want), 63-len(suffix))] + suffix
-	}
-	return name, true
-}
-
-// freeAddress is the lowest host address of the prefix that is free. The
-// network and broadcast addresses are never given.
-func freeAddress(p netip.Prefix, taken func(netip.Addr) bool) (netip.Addr, bool) {
-	for a := p.Addr().Next(); p.Contains(a.Next()); a = a.Next() {
-		if !taken(a) {
-			return a, true
-		}
-	}
-	return netip.Addr{}, false
 }

@@ -84,8 +84,8 @@ func (r *Record) check() error {
 	if err := CheckName(r.Name); err != nil {
 		return err
 	}
-	if !r.IPv4.Is4() {
-		return fmt.Errorf("address %v is not IPv4", r.IPv4)
+	if !r.IPv4.Is4() || !r.IPv4.IsGlobalUnicast() {
+		return fmt.Errorf("%v is no IPv4 address of a host", r.IPv4)
 	}
 	if r.Node.IsZero() || r.WireGuard == (config.WireGuardKey{}) {
 		return errors.New("a key is missing")
