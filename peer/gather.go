@@ -6,15 +6,9 @@ import (
 	"slices"
 )
 
-// Candidates returns this node's candidates as they are now: host, then
-// server-reflexive, then relay.
-func (u *Underlay) Candidates() []Candidate {
-	cs, _ := u.gathered()
-	return cs
-}
-
-// gathered returns the candidates, and whether no more are on their way.
-func (u *Underlay) gathered() (cs []Candidate, all bool) {
+// Gathered returns this node's candidates as they are now (host, then
+// server-reflexive, then relay), and whether no more are on their way.
+func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	known := make(map[netip.AddrPort]bool)

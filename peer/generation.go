@@ -117,7 +117,7 @@ func (g *generation) options() []ice.AgentOption {
 // into the list for the peer. A srflx candidate is for the peer only: its base
 // is the host candidate's socket, so the agent would check each pair twice.
 func (g *generation) gather() {
-	candidates, all := g.underlay.gathered()
+	candidates, all := g.underlay.Gathered()
 	for _, c := range candidates {
 		key := localKey{c.Type, c.Addr, c.Relay}
 		if g.local[key] {

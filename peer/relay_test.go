@@ -16,11 +16,12 @@ func (n *node) relay() *Relay {
 	n.lab.t.Helper()
 	var r *Relay
 	n.lab.until(20*time.Second, "allocated", func() bool {
-		i := slices.IndexFunc(n.underlay.Candidates(), func(c Candidate) bool { return c.Relay != nil })
-		if i >= 0 {
-			r = n.underlay.Candidates()[i].Relay
+		for _, c := range candidates(n.underlay) {
+			if c.Relay != nil {
+				r = c.Relay
+			}
 		}
-		return i >= 0
+		return r != nil
 	})
 	return r
 }
@@ -35,11 +36,11 @@ func TestCandidates(t *testing.T) {
 			{Type: ServerReflexive, Addr: srflx, Base: n.addr},
 			{Type: Relayed, Addr: r.Addr(), Base: r.Addr(), Relay: r},
 		}
-		if got := n.underlay.Candidates(); !slices.Equal(got, want) {
+		if got := candidates(n.underlay); !slices.Equal(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 		p.relay()
-		if got := p.underlay.Candidates(); len(got) != 2 || got[0].Type != Host || got[1].Type != Relayed {
+		if got := candidates(p.underlay); len(got) != 2 || got[0].Type != Host || got[1].Type != Relayed {
 			t.Errorf("public node has %+v, want host and relay: its reflexive address is redundant", got)
 		}
 		if r.Server() != hubAddr {
@@ -59,7 +60,7 @@ func TestCredentialsDoNotDisturbTheAllocation(t *testing.T) {
 		}
 		n.underlay.SetServers(nil)
 		l.until(time.Second, "given up", func() bool { return r.lost() })
-		if got := n.underlay.Candidates(); len(got) != 1 {
+		if got := candidates(n.underlay); len(got) != 1 {
 			t.Errorf("candidates %+v without a server", got)
 		}
 	})
@@ -226,4 +227,9 @@ func TestUnderlayEndsBeforeItsServerAnswers(t *testing.T) {
 			t.Errorf("run ended after %v, want when the context did", d)
 		}
 	})
+}
+
+func candidates(u *Underlay) []Candidate {
+	cs, _ := u.Gathered()
+	return cs
 }

@@ -137,7 +137,7 @@ func TestRefusedAddressesAreNeverUsed(t *testing.T) {
 		if n := sent.Load(); n > 0 {
 			t.Errorf("%d packets to addresses that are refused", n)
 		}
-		for _, c := range a.underlay.Candidates() {
+		for _, c := range candidates(a.underlay) {
 			if overlay.Contains(c.Addr.Addr()) {
 				t.Errorf("candidate %+v is of a refused address", c)
 			}
@@ -183,7 +183,7 @@ func TestTransientErrorsKillNothing(t *testing.T) {
 			}
 		}
 		l.until(time.Minute, "relay allocated", func() bool {
-			return slices.ContainsFunc(k.a.underlay.Candidates(), func(c Candidate) bool { return c.Type == Relayed })
+			return slices.ContainsFunc(candidates(k.a.underlay), func(c Candidate) bool { return c.Type == Relayed })
 		})
 	})
 }
@@ -216,7 +216,7 @@ func (s *side) knows(o *side) bool {
 		c.mu.Lock()
 		n := len(c.announced)
 		c.mu.Unlock()
-		if n >= len(o.underlay.Candidates()) {
+		if n >= len(candidates(o.underlay)) {
 			return true
 		}
 	}
@@ -288,7 +288,7 @@ func TestRelayOnly(t *testing.T) {
 		if s := k.b.Snapshot(); s.Path != PathRelayed || s.Remote.Addr.Addr() != hubAddr.Addr() {
 			t.Errorf("%+v, want only the relay's address", s)
 		}
-		for _, c := range k.a.underlay.Candidates() {
+		for _, c := range candidates(k.a.underlay) {
 			if c.Type != Relayed {
 				t.Errorf("candidate %+v of a relay-only node", c)
 			}

@@ -105,11 +105,14 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		j.log.Debug("join answer dropped", "err", err) // of an earlier request, or forged
 		return false, nil
 	}
+	if a.Refusal == signaling.CodeLimit {
+		return false, errors.New("the network is full") // the hub's own limits pass, this one does not
+	}
 	if a.Refusal != "" {
 		return false, j.refused(a.Refusal)
 	}
 	rec, err := signaling.ParseRecord(j.node.Network, a.Record)
-	if err != nil || rec.Node != j.self.Node.Public() || rec.WireGuard != j.self.WireGuard {
+	if err != nil || rec.Node != j.self.Node.Public() || rec.WireGuard != j.self.WireGuard || rec.Sealing != j.self.Sealing.Public() {
 		return false, fmt.Errorf("the keeper's answer is not about this machine")
 	}
 	if !a.Prefix.Contains(rec.IPv4) {
@@ -122,7 +125,7 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		return false, err
 	}
 	*j.node = joined
-	if _, _, err := j.roster.Add(a.Record); err != nil {
+	if _, err := j.roster.Merge(a.Record); err != nil {
 		return false, err
 	}
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -140,6 +141,7 @@ func (n *Node) poll(now time.Time) {
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
 	}
+	n.tellGathered()
 	n.saveMembers()
 	if n.ready.check(now, n.pending()) {
 		n.cfg.Ready()
@@ -161,6 +163,31 @@ func (n *Node) pollMember(now time.Time, m *member, c traffic) {
 		m.wg.SendKeepalive()
 	}
 	n.tellPath(m)
+}
+
+// tellGathered says under which addresses peers may reach this machine, when
+// all that the hub's servers can give is there, and when it changes.
+func (n *Node) tellGathered() {
+	if n.renew.IsZero() {
+		return // no servers yet
+	}
+	candidates, all := n.tunnel.underlay.Gathered()
+	if !all {
+		return
+	}
+	names := map[peer.CandidateType]string{peer.Host: "local ", peer.ServerReflexive: "public ", peer.Relayed: "relay "}
+	var list []string
+	for _, c := range candidates {
+		list = append(list, names[c.Type]+c.Addr.String())
+	}
+	text := strings.Join(list, ", ")
+	if text == "" {
+		text = "none"
+	}
+	if text != n.gathered {
+		n.gathered = text
+		n.progress("reachable at: %s", text)
+	}
 }
 
 // tellPath says when a peer is connected, and when its path changes.

@@ -30,7 +30,7 @@ func (n *Node) loadMembers() error {
 		if len(raw) == 0 {
 			continue
 		}
-		if _, _, err := n.roster.Add(raw); err != nil && !errors.Is(err, signaling.ErrOutdated) {
+		if _, err := n.roster.Merge(raw); err != nil && !errors.Is(err, signaling.ErrOutdated) {
 			n.log.Warn("stored member record dropped", "err", err)
 		}
 	}
@@ -101,7 +101,7 @@ const publishPage = 16
 
 // addRecord takes one record; the session and the tunnel of its node follow.
 func (n *Node) addRecord(raw []byte) {
-	rec, lost, err := n.roster.Add(raw)
+	change, err := n.roster.Merge(raw)
 	if errors.Is(err, signaling.ErrOutdated) {
 		return
 	}
@@ -109,17 +109,19 @@ func (n *Node) addRecord(raw []byte) {
 		n.log.Warn("member record dropped", "err", err)
 		return
 	}
+	if change.Clash != nil {
+		n.log.Warn("member record does not stand", "err", change.Clash)
+	}
 	n.sync.unsaved = true
-	for _, l := range lost {
-		n.removeMember(l.Node)
+	for _, rec := range change.Removed { // or its keys are others now
+		n.removeMember(rec.Node)
 	}
 	if n.tunnel != nil {
-		n.removeMember(rec.Node) // its keys may be others now
-		n.addMember(rec)
+		for _, rec := range change.Added {
+			n.addMember(rec)
+		}
 	}
-	if len(lost) > 0 || n.keeper != nil {
-		n.sendTickets()
-	}
+	n.sendTickets()
 }
 
 // openKeeper lets the machine that holds the network's key admit others.

@@ -57,6 +57,8 @@ type Node struct {
 	running sync.WaitGroup                     // the members' sessions
 	renew   time.Time                          // when to ask for new ones
 	ready   readiness
+
+	gathered string // the candidates that progress last told
 }
 
 // hubLink is how the connection to the hub stands.

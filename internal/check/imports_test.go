@@ -12,7 +12,7 @@ const module = "github.com/p2ptun/p2ptun/"
 // The one direction of imports: cmd → tunnel → peer → signaling → config, with
 // tun a leaf beside them. Each package may import what stands after it here.
 var mayImport = map[string][]string{
-	"cmd/p2ptun":      {"tunnel", "signaling/hub", "signaling", "tun", "config"},
+	"cmd/p2ptun":      {"tunnel", "peer", "signaling/hub", "signaling", "tun", "config"},
 	"tunnel":          {"peer", "signaling", "tun", "config"},
 	"peer":            {"signaling", "config"},
 	"signaling/hub":   {"signaling", "config"},

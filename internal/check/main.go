@@ -107,7 +107,7 @@ func (c *checker) fuzz(d time.Duration) {
 		if c.ctx.Err() != nil {
 			return
 		}
-		c.command(fmt.Sprintf("%s for %v", t.name, d), nil, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), t.pkg)
+		c.command(fmt.Sprintf("%s for %v", t.name, d), nil, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "-fuzzminimizetime", "1x", t.pkg)
 	}
 }
 

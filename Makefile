@@ -1,0 +1,26 @@
+# p2ptun needs Go and make; the end-to-end tests and the demo need Linux, and
+# root or user namespaces.
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@2026.1
+FUZZTIME    ?= 3s
+
+.PHONY: build test demo soak fuzz clean
+
+build: ## the binary, bin/p2ptun
+	$(GO) build -trimpath -ldflags="-s -w" -o bin/p2ptun ./cmd/p2ptun
+
+test: ## every test; what was skipped, and why, stands at the end
+	$(GO) run ./internal/check -fuzztime $(FUZZTIME)
+
+demo: ## a hub and three nodes behind NATs, with the real commands
+	$(GO) run ./internal/demo
+
+soak: ## three nodes under traffic for 15 minutes
+	$(GO) test ./internal/e2e -run TestSoak -soak 15m -timeout 30m -v
+
+fuzz: ## every decoder for two minutes
+	$(GO) run ./internal/check -fuzz-only -fuzztime 2m
+
+clean:
+	rm -rf bin
