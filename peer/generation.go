@@ -195,7 +195,7 @@ func (g *generation) take(lines []string) {
 }
 
 // asked is called by the agent, in its loop, for each check of the peer's that
-// is authentic. The agent answers checks with checks only in some states and
+// is authentic, after it was answered. The agent answers checks with checks only in some states and
 // in one role (RFC 8445 section 7.3.1.4 knows no such exception); the rest is
 // done here.
 func (g *generation) asked(m *stun.Message, local, remote ice.Candidate, _ *ice.CandidatePair) bool {

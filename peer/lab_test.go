@@ -93,8 +93,7 @@ func (l *lab) stop() {
 	synctest.Wait() // the last goroutines may still log
 }
 
-// after runs f after d, unless the lab ends before. It is no time.AfterFunc:
-// in a bubble the race detector crashes on one now and then.
+// after runs f after d, unless the lab ends before.
 func (l *lab) after(d time.Duration, f func()) {
 	go func() {
 		select {

@@ -152,17 +152,21 @@ func (l *loop) choose(now time.Time) {
 	nominated := c.nominated && (moved || !l.path.nominated)
 	l.path, l.hasPath = c, true
 	l.upgrade.relayed(!c.direct(), now)
-	log := l.p.cfg.Log.With("path", c.kind(), "local", c.key.conn.local, "remote", c.key.remote, "type", c.remoteType, "rtt", c.rtt)
 	if moved {
-		log.Info("path")
+		l.p.cfg.Log.Info("path", c.attrs()...)
 		l.p.cfg.OnPath(c.path())
 	}
 	if nominated {
-		log.Debug("pair nominated")
+		l.p.cfg.Log.Debug("pair nominated", c.attrs()...)
 	}
 }
 
-// kind is how the log calls the path of the pair.
+// attrs is how the log describes the pair.
+func (c choice) attrs() []any {
+	return []any{"path", c.kind(), "local", c.key.conn.local, "remote", c.key.remote, "type", c.remoteType, "rtt", c.rtt}
+}
+
+// kind is what the pair makes of the path.
 func (c choice) kind() PathKind {
 	if c.direct() {
 		return PathDirect

@@ -41,8 +41,9 @@ type Config struct {
 
 	// OnSource is told that the peer is at addr, seen over relay (nil: the
 	// socket): packets from there are this peer's. It is called before the
-	// path to addr is chosen, and again for as long as the peer checks from
-	// there; from any goroutine, Handle's among them. It must not block.
+	// peer's check from there is answered, so before it can send anything
+	// else, and again for each later check. From any goroutine; it must not
+	// block. Nil: nobody is told.
 	OnSource func(relay *Relay, addr netip.AddrPort)
 
 	// Alive is when the last authentic packet of the tunnel came from the

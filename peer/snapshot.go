@@ -54,10 +54,7 @@ func (l *loop) publish(now time.Time) {
 		s.ICE = l.next.state(now)
 	}
 	if s.State == Connected {
-		s.Path, s.RTT = PathDirect, l.path.rtt
-		if !l.path.direct() {
-			s.Path = PathRelayed
-		}
+		s.Path, s.RTT = l.path.kind(), l.path.rtt
 		c := l.path.key.conn
 		s.Local = Endpoint{Type: Host, Addr: c.local}
 		if c.relay != nil {

@@ -86,17 +86,6 @@ func TestIPv6(t *testing.T) {
 	})
 }
 
-func TestIPv6IsPreferred(t *testing.T) {
-	onWire(t, func(l *lab, w *wire) {
-		k := l.pair(w.node("192.0.2.1", "2001:db8::1"), w.node("192.0.2.2", "2001:db8::2"))
-		k.online()
-		l.until(2*time.Second, "completed", func() bool { return k.a.Snapshot().ICE == "completed" })
-		if s := k.a.Snapshot(); !s.Remote.Addr.Addr().Is6() {
-			t.Errorf("%+v, want IPv6", s)
-		}
-	})
-}
-
 // Each candidate of a machine with many addresses is checked from its own.
 func TestManyAddresses(t *testing.T) {
 	onWire(t, func(l *lab, w *wire) {

@@ -1,0 +1,68 @@
+package peer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+func TestHostCandidates(t *testing.T) {
+	many := make([]string, 15)
+	for i := range many {
+		many[i] = fmt.Sprintf("192.0.2.%d", 1+i)
+	}
+	tests := []struct {
+		name        string
+		addrs, want []string
+	}{
+		{"IPv6 first, else as given", []string{"192.0.2.9", "2001:db8::9", "192.0.2.1", "2001:db8::1"}, []string{"2001:db8::9", "2001:db8::1", "192.0.2.9", "192.0.2.1"}},
+		{"twice", []string{"192.0.2.1", "::ffff:192.0.2.1"}, []string{"192.0.2.1"}},
+		{"unusable", []string{"127.0.0.1", "::1", "fe80::1", "fe80::1%eth0", "0.0.0.0", "224.0.0.1"}, nil},
+		{"refused", []string{"10.77.0.1", "10.78.0.1"}, []string{"10.78.0.1"}},
+		{"too many", append(many, "2001:db8::1"), append([]string{"2001:db8::1"}, many[:maxHosts]...)},
+	}
+	for _, tt := range tests {
+		u := NewUnderlay(UnderlayConfig{Port: 7, Allow: func(a netip.Addr) bool { return !netip.MustParsePrefix("10.77.0.0/16").Contains(a) }})
+		var addrs []netip.Addr
+		for _, s := range tt.addrs {
+			addrs = append(addrs, netip.MustParseAddr(s))
+		}
+		u.SetAddresses(addrs)
+		var got []string
+		for _, c := range candidates(u) {
+			if c.Type != Host || c.Addr.Port() != 7 || c.Base != c.Addr {
+				t.Errorf("%s: %+v", tt.name, c)
+			}
+			got = append(got, c.Addr.Addr().String())
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestWatchersAreToldOfChangesOnly(t *testing.T) {
+	u := NewUnderlay(UnderlayConfig{Port: 7})
+	told := 0
+	p := &Peer{}
+	u.watch(p, func() { told++ })
+	a := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	for _, step := range []struct {
+		do   func()
+		want int
+	}{
+		{func() { u.SetAddresses(a) }, 1},
+		{func() { u.SetAddresses(a) }, 1},
+		{func() { u.SetServers([]Server{{Addr: hubAddr}}) }, 2},
+		{func() { u.setReflexive(u.servers[hubAddr], reflexive{mapped: testRemote}) }, 3},
+		{func() { u.setReflexive(u.servers[hubAddr], reflexive{mapped: testRemote}) }, 3},
+		{func() { u.setReflexive(&server{}, reflexive{}) }, 3}, // no longer in use
+		{func() { u.unwatch(p); u.SetAddresses(nil) }, 3},
+	} {
+		step.do()
+		if told != step.want {
+			t.Errorf("told %d times, want %d", told, step.want)
+		}
+	}
+}
