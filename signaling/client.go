@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,9 +58,16 @@ type Client struct {
 	cfg      ClientConfig
 	presence []byte
 	kick     chan struct{}
-	out      atomic.Pointer[chan []byte] // of the standing connection
+	link     atomic.Pointer[link] // nil: no connection
 
 	netDial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: package net's; for tests
+}
+
+// link is a connection that the hub has welcomed.
+type link struct {
+	conn  *websocket.Conn
+	local netip.Addr // our end's; zero: not known
+	out   chan []byte
 }
 
 // NewClient returns a client that Run connects.
@@ -99,9 +108,14 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// Kick ends the pause before the next attempt, as after a change of network.
-// It is safe for concurrent use.
-func (c *Client) Kick() {
+// Moved tells the machine's addresses after a change of network. A connection
+// from an address that is gone is given up now, not when it has been silent for
+// long, and a pause before the next attempt ends. It is safe for concurrent
+// use.
+func (c *Client) Moved(addrs []netip.Addr) {
+	if s := c.link.Load(); s != nil && s.local.IsValid() && !s.local.IsLoopback() && !slices.Contains(addrs, s.local) {
+		s.conn.Close() // the reader notices
+	}
 	select {
 	case c.kick <- struct{}{}:
 	default:
@@ -116,12 +130,12 @@ func (c *Client) Send(m Message) bool {
 		c.cfg.Log.Error("frame not sent", "err", err)
 		return false
 	}
-	out := c.out.Load()
-	if out == nil {
+	s := c.link.Load()
+	if s == nil {
 		return false
 	}
 	select {
-	case *out <- frame:
+	case s.out <- frame:
 		return true
 	default:
 		return false
@@ -167,9 +181,9 @@ func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welco
 		defer close(written)
 		c.write(ctx, conn, out)
 	}()
-	c.out.Store(&out)
+	c.link.Store(&link{conn: conn, local: localAddr(conn), out: out})
 	defer func() {
-		c.out.Store(nil)
+		c.link.Store(nil)
 		cancel()
 		conn.Close()
 		<-written
@@ -185,6 +199,14 @@ func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welco
 			c.cfg.Handle(m)
 		}
 	}
+}
+
+func localAddr(conn *websocket.Conn) netip.Addr {
+	a, _ := conn.LocalAddr().(*net.TCPAddr)
+	if a == nil {
+		return netip.Addr{}
+	}
+	return a.AddrPort().Addr().Unmap()
 }
 
 // write sends queued frames and pings until ctx ends or a write fails.

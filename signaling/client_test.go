@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -206,11 +207,37 @@ func TestClientBacksOff(t *testing.T) {
 		}
 		synctest.Wait()
 		before := time.Now()
-		l.client.Kick()
+		l.client.Moved(nil)
 		<-l.dials
 		if gap := time.Since(before); gap != 0 {
-			t.Errorf("a kick ended the pause after %v", gap)
+			t.Errorf("a change of network ended the pause after %v", gap)
 		}
+	})
+}
+
+// A connection from an address that the machine has no more is given up when
+// that is told, any other is kept.
+func TestClientMoves(t *testing.T) {
+	local, other := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("192.0.2.10")
+	inHubLab(t, 1, nil, func(l *hubLab) {
+		for _, from := range []netip.Addr{{}, local, netip.MustParseAddr("127.0.0.1")} {
+			l.answer()
+			synctest.Wait()
+			l.client.link.Load().local = from // a pipe has no address
+			l.client.Moved([]netip.Addr{other, local})
+			synctest.Wait()
+			if l.client.link.Load() == nil {
+				t.Fatalf("gave the connection from %v up", from)
+			}
+			l.client.link.Load().local = local
+			l.client.Moved([]netip.Addr{other})
+			before := time.Now()
+			l.down()
+			if took := time.Since(before); took != 0 {
+				t.Errorf("noticed after %v", took)
+			}
+		}
+		l.answer() // and it is back
 	})
 }
 

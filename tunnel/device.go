@@ -99,7 +99,7 @@ func (n *Node) runTasks(ctx context.Context) {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
 			d.bind.NetworkChanged()
 			d.underlay.SetAddresses(addrs)
-			n.hub.Kick()
+			n.hub.Moved(addrs)
 		})
 	})
 }

@@ -40,7 +40,7 @@ func (n *Node) handle(m signaling.Message) {
 
 func (n *Node) hubUp() {
 	n.link = hubLink{up: true}
-	n.sync.whole = nil
+	n.sync.whole, n.sync.compared = nil, false
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
@@ -61,7 +61,7 @@ func (n *Node) hubDown(err error) {
 		return
 	}
 	n.link.said = text
-	n.progress("no connection to the hub; trying on: %s", strings.TrimSuffix(text, "."))
+	n.progress("no connection to the hub, trying again: %s", strings.TrimSuffix(text, "."))
 }
 
 // takePresence tells the sessions who is there. Who says so is the peer, by

@@ -15,6 +15,7 @@ import (
 type memberSync struct {
 	sequence uint64                // the hub's, newest taken
 	whole    map[[32]byte]struct{} // while all is sent again: what the hub has
+	compared bool                  // all was sent again on this connection: once is enough
 	unsaved  bool
 }
 
@@ -53,11 +54,15 @@ func (n *Node) saveMembers() {
 // takeMembers adds the records that the hub sends. What no admin signed is
 // dropped: the hub adds nobody.
 func (n *Node) takeMembers(m *signaling.Members) {
+	changed := false
 	for _, raw := range m.Records {
 		if n.sync.whole != nil {
 			n.sync.whole[sha256.Sum256(raw)] = struct{}{}
 		}
-		n.addRecord(raw)
+		changed = n.addRecord(raw) || changed
+	}
+	if changed {
+		n.sendTickets() // an admitted machine may be a member now
 	}
 	if m.Sequence > n.sync.sequence || n.sync.whole != nil {
 		n.sync.sequence, n.sync.unsaved = m.Sequence, true
@@ -77,7 +82,10 @@ func (n *Node) compareMembers(digest []byte) {
 		return
 	}
 	if whole == nil {
-		n.sync.whole = make(map[[32]byte]struct{})
+		if n.sync.compared {
+			return
+		}
+		n.sync.whole, n.sync.compared = make(map[[32]byte]struct{}), true
 		n.hub.Send(&signaling.Members{Since: new(uint64)})
 		return
 	}
@@ -100,14 +108,15 @@ func (n *Node) compareMembers(digest []byte) {
 const publishPage = 16
 
 // addRecord takes one record; the session and the tunnel of its node follow.
-func (n *Node) addRecord(raw []byte) {
+// It says whether the record was new.
+func (n *Node) addRecord(raw []byte) bool {
 	change, err := n.roster.Merge(raw)
 	if errors.Is(err, signaling.ErrOutdated) {
-		return
+		return false
 	}
 	if err != nil {
 		n.log.Warn("member record dropped", "err", err)
-		return
+		return false
 	}
 	if change.Clash != nil {
 		n.log.Warn("member record does not stand", "err", change.Clash)
@@ -121,7 +130,7 @@ func (n *Node) addRecord(raw []byte) {
 			n.addMember(rec)
 		}
 	}
-	n.sendTickets()
+	return true
 }
 
 // openKeeper lets the machine that holds the network's key admit others.
@@ -149,6 +158,7 @@ func (n *Node) keep(m *signaling.Join) {
 	if signaling.IsJoinAck(m.Sealed) {
 		if raw, ok := n.keeper.Ack(m.From, m.Sealed); ok {
 			n.addRecord(raw)
+			n.sendTickets()
 			n.hub.Send(&signaling.Members{Records: [][]byte{raw}})
 		}
 		return

@@ -171,7 +171,7 @@ func why(p PeerStatus) string {
 	case !p.Online:
 		return "not connected to the hub"
 	case p.State == peer.Failed:
-		return "no way has answered, a relayed one neither; trying on"
+		return "no way has answered, a relayed one neither; trying again"
 	}
 	return ""
 }

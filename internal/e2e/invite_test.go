@@ -83,7 +83,7 @@ func TestOtherHub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Expect(s.ctx, "no connection to the hub; trying on: the hub says it is"); err != nil {
+	if _, err := p.Expect(s.ctx, "no connection to the hub, trying again: the hub says it is"); err != nil {
 		t.Error(err)
 	}
 }

@@ -118,7 +118,7 @@ func TestHubUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Expect(s.ctx, "no connection to the hub; trying on: cannot reach the hub at ws://"); err != nil {
+	if _, err := p.Expect(s.ctx, "no connection to the hub, trying again: cannot reach the hub at ws://"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.rig.StartHub(s.ctx, s.hubHost); err != nil {
@@ -268,5 +268,90 @@ func TestRelayOnly(t *testing.T) {
 	}
 	if at := netip.MustParseAddrPort(p.Remote.Address); at.Addr() == b.Host.Addr() {
 		t.Errorf("a sees b at its own address %v", at)
+	}
+}
+
+// TestRestart: a node that dies and comes back, or all at once, finds its peers
+// again without anybody doing anything.
+func TestRestart(t *testing.T) {
+	s := newSetup(t)
+	a, b := s.rig.Node(s.place("port", "a")), s.rig.Node(s.place("symmetric", "b"))
+	c := s.rig.Node(s.place("port", "c"))
+	s.create(a)
+	var last *Process
+	for _, n := range []*Node{b, c} {
+		p, err := n.StartUp(s.ctx, s.invite(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Expect(s.ctx, "p2ptun0 is up"); err != nil {
+			t.Fatal(err)
+		}
+		last = p
+	}
+	if err := s.waitPath(a, c, peer.PathDirect, time.Now().Add(directGoal)); err != nil {
+		t.Fatal(err)
+	}
+	last.Signal(os.Kill)
+	last.Wait()
+	start := time.Now()
+	if _, err := c.Up(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*Node{a, b} {
+		if err := n.FirstPing(s.ctx, address(2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	took := time.Since(start)
+	t.Logf("reached again after %v", took.Round(time.Millisecond))
+	if took > firstPingGoal {
+		t.Errorf("reached again after %v, want at most %v", took, firstPingGoal)
+	}
+}
+
+// TestMove: a machine whose address changes, or whose router forgets its
+// mappings or gets another address, is found again.
+func TestMove(t *testing.T) {
+	for _, change := range []struct {
+		name string
+		do   func(home *natlab.NAT, host *natlab.Host) error
+	}{
+		{"mappings flushed", func(home *natlab.NAT, _ *natlab.Host) error { return home.Flush() }},
+		{"address changed", func(_ *natlab.NAT, host *natlab.Host) error { return host.Renumber() }},
+		{"public address changed", func(home *natlab.NAT, _ *natlab.Host) error { return home.Renumber() }},
+	} {
+		t.Run(change.name, func(t *testing.T) {
+			s := newSetup(t)
+			home := natlab.Must(s.rig.Lab.NAT("home", natlab.PortRestricted))
+			a, b := s.rig.Node(natlab.Must(home.Host("a"))), s.rig.Node(s.place("port", "b"))
+			if _, err := b.Up(s.ctx, s.create(a)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.waitNominated(b, a); err != nil {
+				t.Fatal(err)
+			}
+			if err := change.do(home, a.Host); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if err := b.FirstPing(s.ctx, address(0)); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("reached again after %v", time.Since(start).Round(time.Millisecond))
+		})
+	}
+}
+
+// waitNominated waits until the session with a peer is completed.
+func (s *setup) waitNominated(from, to *Node) error {
+	for {
+		p, err := from.Peer(s.ctx, to)
+		if err == nil && p.ICE == "completed" {
+			return nil
+		}
+		if s.ctx.Err() != nil {
+			return fmt.Errorf("%s has not completed with %s: %w", from.Name, to.Name, s.ctx.Err())
+		}
 	}
 }
