@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -67,14 +68,14 @@ func (d *Dir) LoadNode() (*Node, error) {
 		Name: f.Name, Port: f.Port, Network: f.Network, NetworkName: f.NetworkName,
 		Prefix: f.Prefix, Hub: Hub{URLs: f.HubURLs, Key: f.HubKey}, Record: f.Record, Access: f.Access,
 	}
-	err = firstError(f.check(), n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
+	err = cmp.Or(f.check(), n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
 	if f.NetworkSeed != nil {
 		n.Creator = new(NetworkPrivateKey)
-		err = firstError(err, n.Creator.SetSeed(f.NetworkSeed))
+		err = cmp.Or(err, n.Creator.SetSeed(f.NetworkSeed))
 	}
 	if f.Invite != "" {
 		i, ierr := ParseInvite(f.Invite)
-		n.Invite, err = &i, firstError(err, ierr)
+		n.Invite, err = &i, cmp.Or(err, ierr)
 	}
 	if err != nil {
 		return nil, d.damaged(nodeFile, err)
@@ -122,7 +123,7 @@ func (d *Dir) SaveNode(n *Node) error {
 
 // Forget removes all that the directory holds of the network, keys included.
 func (d *Dir) Forget() error {
-	return firstError(d.remove(membersFile), d.remove(invitesFile), d.remove(nodeFile))
+	return cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(nodeFile))
 }
 
 // Members is what a node remembers of the others between runs.
@@ -181,12 +182,3 @@ func (d *Dir) LoadInvites() ([]*KeptInvite, error) {
 
 // SaveInvites writes them.
 func (d *Dir) SaveInvites(invites []*KeptInvite) error { return d.save(invitesFile, invites) }
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}

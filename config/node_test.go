@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"os"
@@ -40,7 +41,7 @@ func saveAll(t *testing.T, d *Dir) {
 	invite := testInvite()
 	var node NodePrivateKey
 	setSeed(t, &node)
-	err := firstError(
+	err := cmp.Or(
 		d.SaveNode(&Node{Key: node, Network: invite.Network, Hub: invite.Hub, Invite: &invite, Name: "laptop"}),
 		d.SaveMembers(Members{Records: [][]byte{[]byte("one"), []byte("two")}, Sequence: 7}),
 		d.SaveInvites(testInvites()))
@@ -93,7 +94,7 @@ func TestForget(t *testing.T) {
 	d := openTestDir(t)
 	for range 2 { // the second time there is nothing to forget
 		saveAll(t, d)
-		if err := firstError(d.Forget(), d.Forget()); err != nil {
+		if err := cmp.Or(d.Forget(), d.Forget()); err != nil {
 			t.Fatal(err)
 		}
 		if got := list(t, d.Path()); got != "lock ----------: \n" {

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -149,7 +150,7 @@ func (n *Node) listen(d *device) (uint16, error) {
 		if port == 0 {
 			port = uint16(portsFrom + rand.IntN(portsTo-portsFrom))
 		}
-		err := firstOf(d.wg.IpcSet(fmt.Sprintf("listen_port=%d\n", port)), d.wg.Up())
+		err := cmp.Or(d.wg.IpcSet(fmt.Sprintf("listen_port=%d\n", port)), d.wg.Up())
 		if err == nil {
 			break
 		}
@@ -168,15 +169,6 @@ func (n *Node) listen(d *device) (uint16, error) {
 		}
 	}
 	return port, nil
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // underlayHandler gives the Bind's other packets to the underlay, once there

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func (s *session) run(e env, o *upOptions) error {
 	ready := make(chan struct{})
 	node, err := s.open(e, o, func() { close(ready) })
 	if err != nil {
-		return firstError(err, s.forgetIf(s.fresh))
+		return cmp.Or(err, s.forgetIf(s.fresh))
 	}
 	c := newControl(node, stop)
 	g, ctx := errgroup.WithContext(ctx)
@@ -48,11 +49,11 @@ func (s *session) run(e env, o *upOptions) error {
 	if s.fresh && !isClosed(ready) {
 		forget = forget || s.cameToNothing(err)
 	}
-	err = firstError(err, s.forgetIf(forget))
+	err = cmp.Or(err, s.forgetIf(forget))
 	s.listener.Close()
 	s.dir.Close()
 	c.finish(err)
-	return firstError(err, g.Wait())
+	return cmp.Or(err, g.Wait())
 }
 
 // open makes the node, with its log where it belongs.
@@ -115,13 +116,4 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

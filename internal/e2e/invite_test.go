@@ -91,25 +91,14 @@ func TestOtherHub(t *testing.T) {
 // TestKeeperAway: a joiner waits for the keeper of its invite, and says so.
 func TestKeeperAway(t *testing.T) {
 	s := newSetup(t)
-	a, b := s.rig.Node(s.place("port", "a")), s.rig.Node(s.place("port", "b"))
-	invite := s.create(a)
-	if _, err := a.Run(s.ctx, "down"); err != nil {
-		t.Fatal(err)
-	}
-	p, err := b.StartUp(s.ctx, invite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Expect(s.ctx, "waiting for a, who keeps this invite"); err != nil {
-		t.Fatal(err)
-	}
+	a, b, p := s.waitingJoiner()
 	if _, err := a.Up(s.ctx); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Expect(s.ctx, "admitted to home by a as b"); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.FirstPing(s.ctx, prefix.Addr().Next().Next()); err != nil {
+	if err := b.FirstPing(s.ctx, address(0)); err != nil {
 		t.Error(err)
 	}
 }
@@ -118,18 +107,7 @@ func TestKeeperAway(t *testing.T) {
 // and its invite is not lost.
 func TestInterruptedJoin(t *testing.T) {
 	s := newSetup(t)
-	a, b := s.rig.Node(s.place("port", "a")), s.rig.Node(s.place("port", "b"))
-	invite := s.create(a)
-	if _, err := a.Run(s.ctx, "down"); err != nil {
-		t.Fatal(err)
-	}
-	p, err := b.StartUp(s.ctx, invite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Expect(s.ctx, "waiting for a"); err != nil {
-		t.Fatal(err)
-	}
+	a, b, p := s.waitingJoiner()
 	p.Signal(os.Kill)
 	p.Wait()
 	if _, err := a.Up(s.ctx); err != nil {
@@ -138,9 +116,27 @@ func TestInterruptedJoin(t *testing.T) {
 	if _, err := b.Up(s.ctx); err != nil { // without the invite: it is kept
 		t.Fatal(err)
 	}
-	if err := b.FirstPing(s.ctx, prefix.Addr().Next()); err != nil {
+	if err := b.FirstPing(s.ctx, address(0)); err != nil {
 		t.Error(err)
 	}
+}
+
+// waitingJoiner has b wait for a, who made the network and went down.
+func (s *setup) waitingJoiner() (a, b *Node, p *Process) {
+	s.t.Helper()
+	a, b = s.rig.Node(s.place("port", "a")), s.rig.Node(s.place("port", "b"))
+	invite := s.create(a)
+	if _, err := a.Run(s.ctx, "down"); err != nil {
+		s.t.Fatal(err)
+	}
+	p, err := b.StartUp(s.ctx, invite)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := p.Expect(s.ctx, "waiting for a, who keeps this invite"); err != nil {
+		s.t.Fatal(err)
+	}
+	return a, b, p
 }
 
 // create makes the network on a node and returns the invite it prints.

@@ -24,7 +24,7 @@ func TestHubLoss(t *testing.T) {
 	if _, err := b.Up(s.ctx, invite); err != nil {
 		t.Fatal(err)
 	}
-	addrB := prefix.Addr().Next().Next()
+	addrB := address(1)
 	if err := s.waitPath(a, b, peer.PathDirect, time.Now().Add(directGoal)); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestIPv4Only(t *testing.T) {
 	if _, err := p.Expect(s.ctx, "IPv6 is switched off on this machine"); err != nil {
 		t.Error(err)
 	}
-	if err := b.FirstPing(s.ctx, prefix.Addr().Next()); err != nil {
+	if err := b.FirstPing(s.ctx, address(0)); err != nil {
 		t.Error(err)
 	}
 }
@@ -256,7 +256,7 @@ func TestRelayOnly(t *testing.T) {
 	if _, err := b.Up(s.ctx, invite, "--relay-only"); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.FirstPing(s.ctx, prefix.Addr().Next().Next()); err != nil {
+	if err := a.FirstPing(s.ctx, address(1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.waitPath(a, b, peer.PathRelayed, time.Now().Add(directGoal)); err != nil {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"sync"
@@ -40,16 +41,7 @@ func binary(t *testing.T) string {
 
 // requireLab skips a test that cannot run here, with the reason.
 func requireLab(t *testing.T) {
-	if err := firstError(natlab.Available(), natlab.TUNAvailable()); err != nil {
+	if err := cmp.Or(natlab.Available(), natlab.TUNAvailable()); err != nil {
 		t.Skip(fmt.Sprint("no lab here: ", err))
 	}
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -87,7 +87,7 @@ func (s *setup) connect(a, b *Node, want peer.PathKind) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addrA, addrB := prefix.Addr().Next(), prefix.Addr().Next().Next()
+	addrA, addrB := address(0), address(1)
 
 	start := time.Now()
 	joined := make(chan error, 1)

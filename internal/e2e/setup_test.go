@@ -67,6 +67,15 @@ func (s *setup) place(kind, name string) *natlab.Host {
 	return natlab.Must(natlab.Must(lab.NAT(name+"-home", natlab.Must(natlab.Parse(kind)))).Host(name))
 }
 
+// address is that of the i-th node to join, from 0.
+func address(i int) netip.Addr {
+	a := prefix.Addr().Next()
+	for range i {
+		a = a.Next()
+	}
+	return a
+}
+
 // exitCode is what a process ended with, or -1.
 func exitCode(err error) int {
 	var exit *exec.ExitError

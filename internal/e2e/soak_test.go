@@ -67,14 +67,6 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-func address(i int) netip.Addr {
-	a := prefix.Addr().Next()
-	for range i {
-		a = a.Next()
-	}
-	return a
-}
-
 // load has each node send to the next for a while.
 func (s *setup) load(nodes []*Node, d time.Duration) {
 	var all sync.WaitGroup
