@@ -2,12 +2,12 @@ package signaling
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +34,8 @@ type Credential struct {
 	Since  uint64 // newest member sequence taken from this hub
 }
 
-// Down is delivered like a frame when a connection or an attempt ended.
+// Down is delivered like a frame when a connection ended, when the hub refused
+// one, or when none of its addresses could be reached.
 type Down struct{ Err error }
 
 func (*Down) frameType() string { return "" }
@@ -47,7 +48,7 @@ type ClientConfig struct {
 	// Credential is asked at each attempt.
 	Credential func() Credential
 	// Handle takes each frame in order, the verified Welcome first, and a
-	// *Down when the connection or the attempt ended. It is called from one
+	// *Down when the connection ended or no address of the hub could be reached. It is called from one
 	// goroutine, and must not block on the Client.
 	Handle func(Message)
 	Log    *slog.Logger
@@ -89,15 +90,12 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		c.cfg.Handle(&Down{Err: err})
 		if welcomed {
 			backoff = backoffMin
-		} else {
-			attempt++
+		} else if attempt++; attempt%len(urls) != 0 && !errors.As(err, new(*Error)) {
+			continue // the hub's other addresses before a word or a pause
 		}
-		if attempt%len(urls) != 0 && !welcomed {
-			continue // the hub's other addresses before any pause
-		}
+		c.cfg.Handle(&Down{Err: err})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -108,12 +106,12 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// Moved tells the machine's addresses after a change of network. A connection
-// from an address that is gone is given up now, not when it has been silent for
-// long, and a pause before the next attempt ends. It is safe for concurrent
-// use.
-func (c *Client) Moved(addrs []netip.Addr) {
-	if s := c.link.Load(); s != nil && s.local.IsValid() && !s.local.IsLoopback() && !slices.Contains(addrs, s.local) {
+// Moved tells of a change of network, and whether the machine has an address
+// still. A connection from one that is gone is given up now, not when it has
+// been silent for long, and a pause before the next attempt ends. It is safe for
+// concurrent use.
+func (c *Client) Moved(has func(netip.Addr) bool) {
+	if s := c.link.Load(); s != nil && s.local.IsValid() && !has(s.local) {
 		s.conn.Close() // the reader notices
 	}
 	select {

@@ -67,6 +67,16 @@ func (r *Roster) Merge(raw []byte) (Change, error) {
 	return c, nil
 }
 
+// Has says whether the roster holds this very record.
+func (r *Roster) Has(raw []byte) bool {
+	rec, err := ParseRecord(r.network, raw)
+	if err != nil {
+		return false
+	}
+	known := r.known[rec.Node]
+	return known != nil && slices.Equal(known.raw, raw)
+}
+
 func (r *Roster) contested(rec *SignedRecord) bool {
 	for _, other := range r.known {
 		if other.Node != rec.Node && clash(&rec.Record, &other.Record) {

@@ -144,6 +144,8 @@ type written struct {
 type fakeConn struct {
 	reads chan func(b, oob []byte) (n, oobn int, from netip.AddrPort, err error)
 	write func(b, oob []byte) error
+
+	mu    sync.Mutex // guards all below: timers send as well
 	sent  []written
 	tries int // writes, refused ones too
 }
@@ -158,6 +160,8 @@ func (c *fakeConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr n
 }
 
 func (c *fakeConn) WriteMsgUDPAddrPort(b, oob []byte, to netip.AddrPort) (int, int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.tries++
 	if c.write != nil {
 		if err := c.write(b, oob); err != nil {

@@ -25,20 +25,19 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if !ok {
 		return conn.ErrWrongEndpointType
 	}
+	var r *route
 	handshake := len(bufs) == 1 && isHandshake(bufs[0])
 	if handshake {
-		e.keep(bufs[0])
+		r = e.keep(bufs[0])
+	} else {
+		r = e.route.Load()
 	}
-	r := e.route.Load() // after keep: see Endpoint.mu
 	if r == nil {
 		if !handshake {
 			b.counters.noPath.Add(uint64(len(bufs)))
 		}
 		e.want()
 		return nil
-	}
-	if handshake {
-		e.sent()
 	}
 	return b.transmit(e, r, bufs)
 }

@@ -8,39 +8,40 @@ import "time"
 // the same instant, with packets waiting on both, cross nearly always.
 //
 // So of two that cross, the leader's stands (the lower node key's, as with
-// offers): the leader drops the other one, and sends its own once more by the
-// way that has just proved to work. One that still waits for a path gives way
-// to the other side's, on either side.
+// offers): the leader drops the other one. One that still waits for a path gives
+// way to the other side's, on either side.
 
-// crossingWindow is how long an initiation of the leader's counts as under
-// way. It is well above a round trip, and so short that a leader whose
-// initiation was lost for good soon hears the other side again.
-const crossingWindow = time.Second
+const (
+	// crossingWindow is how long an initiation of the leader's counts as under
+	// way. It is well above a round trip, and so short that a leader whose
+	// initiation was lost for good soon hears the other side again.
+	crossingWindow = time.Second
+
+	// againAfter is how long after it was sent a handshake message may go a
+	// second time. Two copies that arrive together are no copies to
+	// wireguard-go: its workers check for a replay side by side, both answer,
+	// and the sides end up with different keys.
+	againAfter = 250 * time.Millisecond
+)
 
 // Lead makes this side the leader. One side of a pair has to be, and only one.
 // To be called before the device has the peer.
 func (e *Endpoint) Lead() { e.leads = true }
 
-// crossed takes note of an initiation that arrived. If it crosses one of ours
-// that stands, it returns ours, and the device must not get the other.
-func (e *Endpoint) crossed() (own []byte, yes bool) {
+// crossed takes note of an initiation that arrived, and says whether it crosses
+// one of ours that stands: then the device must not get it.
+func (e *Endpoint) crossed() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case len(e.handshake) != initiationSize:
 	case e.sentAt.IsZero():
 		e.handshake = e.handshake[:0]
-	case e.leads && !e.answered && time.Since(e.sentAt) <= crossingWindow:
-		return append([]byte(nil), e.handshake...), true
+	case e.leads && time.Since(e.sentAt) <= crossingWindow:
+		e.againLocked() // ours may have been lost
+		return true
 	}
-	return nil, false
-}
-
-// sent notes that the kept handshake message has left.
-func (e *Endpoint) sent() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.sentAt = time.Now()
+	return false
 }
 
 // gotResponse notes that our initiation has been answered.
@@ -50,6 +51,28 @@ func (e *Endpoint) gotResponse() {
 	e.answered = true
 }
 
+// againLocked has the handshake message that has left sent once more, in a
+// while, unless it is answered by then. Callers hold mu.
+func (e *Endpoint) againLocked() {
+	if e.again == nil && !e.answered {
+		e.again = time.AfterFunc(max(0, againAfter-time.Since(e.sentAt)), e.sendAgain)
+	}
+}
+
+func (e *Endpoint) sendAgain() {
+	e.mu.Lock()
+	e.again = nil
+	r := e.route.Load()
+	var message []byte
+	if !e.removed && !e.answered && r != nil && time.Since(e.handshakeAt) < handshakeKeep {
+		message = append(message, e.handshake...)
+	}
+	e.mu.Unlock()
+	if len(message) > 0 {
+		_ = e.bind.transmit(e, r, [][]byte{message}) // a lost packet at worst
+	}
+}
+
 // handshakeFor looks at a handshake message for the device, and reports
 // whether it may have it.
 func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
@@ -57,14 +80,7 @@ func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
 	case len(p) == responseSize && p[0] == typeResponse:
 		e.gotResponse()
 	case len(p) == initiationSize && p[0] == typeInitiation:
-		own, crossed := e.crossed()
-		if !crossed {
-			return true
-		}
-		if r := e.route.Load(); r != nil {
-			_ = b.transmit(e, r, [][]byte{own}) // a lost packet at worst
-		}
-		return false
+		return !e.crossed()
 	}
 	return true
 }

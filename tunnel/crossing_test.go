@@ -22,12 +22,17 @@ func TestCrossing(t *testing.T) {
 		deliver bool     // does the device get it?
 		want    []string // what leaves
 	}{
-		{"leader, ours under way", true, func(b *Bind, e *Endpoint) { b.Send([][]byte{initiation}, e) }, false, []string{"1>" + one, "1>" + one}},
+		{"leader, ours under way", true, func(b *Bind, e *Endpoint) { b.Send([][]byte{initiation}, e) }, false, []string{"1>" + one, "again 1>" + one}},
 		{"the other side, ours under way", false, func(b *Bind, e *Endpoint) { b.Send([][]byte{initiation}, e) }, true, []string{"1>" + one}},
 		{"leader, nothing sent", true, func(*Bind, *Endpoint) {}, true, nil},
 		{"leader, ours answered", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
 			arrive(b, response, remote)
+		}, false, []string{"1>" + one}},
+		{"leader, ours answered long ago", true, func(b *Bind, e *Endpoint) {
+			b.Send([][]byte{initiation}, e)
+			arrive(b, response, remote)
+			time.Sleep(crossingWindow + 1)
 		}, true, []string{"1>" + one}},
 		{"leader, ours long lost", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
@@ -41,7 +46,7 @@ func TestCrossing(t *testing.T) {
 			e.SetPath(Path{})
 			b.Send([][]byte{initiation}, e)
 			e.SetPath(Path{Remote: remote})
-		}, false, []string{"1>" + one, "1>" + one}},
+		}, false, []string{"1>" + one, "again 1>" + one}},
 		{"ours still waits for a path", false, func(b *Bind, e *Endpoint) {
 			e.SetPath(Path{})
 			b.Send([][]byte{initiation}, e)
@@ -62,7 +67,13 @@ func TestCrossing(t *testing.T) {
 				if got := arrive(b, initiation, remote); got != tt.deliver {
 					t.Errorf("delivered: %v, want %v", got, tt.deliver)
 				}
-				if got := sentTypes(c); !slices.Equal(got, tt.want) {
+				got := sentTypes(c)
+				time.Sleep(againAfter + 1)
+				synctest.Wait()
+				for _, again := range sentTypes(c) {
+					got = append(got, "again "+again)
+				}
+				if !slices.Equal(got, tt.want) {
 					t.Errorf("sent %v, want %v", got, tt.want)
 				}
 			})

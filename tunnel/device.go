@@ -2,14 +2,15 @@ package tunnel
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -63,6 +64,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	handler := new(underlayHandler)
 	d.bind = NewBind(BindConfig{Handler: handler})
 	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log))
+	d.wg.DisableSomeRoamingForBrokenMobileSemantics() // pins each peer to the endpoint it is given, see Endpoint
 	port, err := n.listen(d)
 	if err != nil {
 		return err
@@ -100,8 +102,18 @@ func (n *Node) runTasks(ctx context.Context) {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
 			d.bind.NetworkChanged()
 			d.underlay.SetAddresses(addrs)
-			n.hub.Moved(addrs)
+			n.hub.Moved(hasAddress)
 		})
+	})
+}
+
+// hasAddress says whether any interface has the address: also one that peers
+// are not told.
+func hasAddress(a netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	return err != nil || slices.ContainsFunc(all, func(i net.Addr) bool {
+		p, err := netip.ParsePrefix(i.String())
+		return err == nil && p.Addr().Unmap() == a
 	})
 }
 
@@ -150,7 +162,10 @@ func (n *Node) listen(d *device) (uint16, error) {
 		if port == 0 {
 			port = uint16(portsFrom + rand.IntN(portsTo-portsFrom))
 		}
-		err := cmp.Or(d.wg.IpcSet(fmt.Sprintf("listen_port=%d\n", port)), d.wg.Up())
+		err := d.wg.IpcSet(fmt.Sprintf("listen_port=%d\n", port))
+		if err == nil {
+			err = d.wg.Up()
+		}
 		if err == nil {
 			break
 		}

@@ -52,6 +52,7 @@ type Endpoint struct {
 	handshakeAt time.Time
 	sentAt      time.Time // zero: it has not left yet
 	answered    bool      // a response came since
+	again       *time.Timer
 	removed     bool
 }
 
@@ -66,9 +67,9 @@ type route struct {
 
 // SetPath makes p the way that the peer's packets leave by, and its remote
 // address one of the peer's sources. The zero Path leaves the peer without a
-// path. A handshake message younger than WireGuard's own retry is sent again
-// on the new path: it was written before there was a path, or the old path may
-// have lost it. A peer that already had it drops the copy as a replay.
+// path. A handshake message younger than WireGuard's own retry that was written
+// before there was a path leaves at once; one that left on the old path, and is
+// not answered, leaves once more in a while.
 func (e *Endpoint) SetPath(p Path) {
 	p.Local, p.Remote = canonicalAddr(p.Local), canonical(p.Remote)
 	var r *route
@@ -93,11 +94,13 @@ func (e *Endpoint) swap(r *route) (message []byte, changed bool) {
 		return nil, false
 	}
 	e.route.Store(r)
-	if len(e.handshake) > 0 && time.Since(e.handshakeAt) < handshakeKeep {
+	switch {
+	case r == nil || len(e.handshake) == 0 || time.Since(e.handshakeAt) >= handshakeKeep:
+	case e.sentAt.IsZero():
 		message = append(message, e.handshake...)
-	}
-	if message != nil && r != nil {
 		e.sentAt = time.Now()
+	default:
+		e.againLocked() // the old path may have lost it
 	}
 	return message, true
 }
@@ -123,14 +126,19 @@ func (e *Endpoint) Path() (Path, bool) {
 	return Path{}, false
 }
 
-// keep remembers a copy of the last handshake message. One is enough: an
-// initiation that follows a response, or the reverse, replaces what WireGuard
-// is waiting for.
-func (e *Endpoint) keep(message []byte) {
+// keep remembers a copy of the last handshake message, and returns the route by
+// which it is to leave now, or nil. One is enough: an initiation that follows a
+// response, or the reverse, replaces what WireGuard is waiting for.
+func (e *Endpoint) keep(message []byte) *route {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.handshake = append(e.handshake[:0], message...)
 	e.handshakeAt, e.sentAt, e.answered = time.Now(), time.Time{}, false
+	r := e.route.Load()
+	if r != nil {
+		e.sentAt = e.handshakeAt
+	}
+	return r
 }
 
 // remove ends the endpoint: it has no path and takes none.
@@ -138,6 +146,9 @@ func (e *Endpoint) remove() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.removed = true
+	if e.again != nil {
+		e.again.Stop()
+	}
 	e.handshake = nil
 	e.route.Store(nil)
 }

@@ -21,6 +21,8 @@ func newFake() (*Bind, *fakeConn) {
 
 // sentTypes lists the WireGuard types of what left, and where to.
 func sentTypes(c *fakeConn) (list []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, w := range c.sent {
 		list = append(list, fmt.Sprintf("%d>%v", w.data[0], w.to))
 	}
@@ -56,7 +58,7 @@ func TestHandshakeWaitsForPath(t *testing.T) {
 		{"data before the path is lost", []step{{send: data}, {path: one}}, nil, 1, 1},
 		{"data leaves the handshake", []step{{send: initiation}, {send: data}, {path: one}}, []string{"1>" + one}, 2, 1},
 		{"after the path nothing waits", []step{{path: one}, {send: initiation}}, []string{"1>" + one}, 0, 0},
-		{"lost on the old path", []step{{path: one}, {send: initiation}, {path: two}}, []string{"1>" + one, "1>" + two}, 0, 0},
+		{"lost on the old path", []step{{path: one}, {send: initiation}, {path: two}, {wait: againAfter + 1}}, []string{"1>" + one, "1>" + two}, 0, 0},
 		{"the same path again", []step{{path: one}, {send: initiation}, {path: one}}, []string{"1>" + one}, 0, 0},
 		{"path taken away", []step{{path: one}, {path: "none"}, {send: initiation}, {path: two}}, []string{"1>" + two}, 1, 0},
 		{"too old", []step{{send: initiation}, {wait: handshakeKeep}, {path: one}}, nil, 1, 0},
@@ -70,6 +72,7 @@ func TestHandshakeWaitsForPath(t *testing.T) {
 				e := b.NewEndpoint(nameA, func() { wants++ })
 				for _, s := range tt.steps {
 					time.Sleep(s.wait)
+					synctest.Wait()
 					if s.path != "" {
 						remote, _ := netip.ParseAddrPort(s.path)
 						e.SetPath(Path{Remote: remote})

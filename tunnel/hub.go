@@ -50,17 +50,17 @@ func (n *Node) hubUp() {
 
 // hubDown says once what keeps this node from its hub.
 func (n *Node) hubDown(err error) {
-	n.link.up = false
+	told := n.link.said != ""
 	n.ready.hub(time.Now())
 	text := err.Error()
 	var refusal *signaling.Error
 	if errors.As(err, &refusal) {
 		text = "the hub refused: " + refusal.Message
 	}
-	if n.link.said == text {
+	n.link = hubLink{said: text}
+	if told {
 		return
 	}
-	n.link.said = text
 	n.progress("no connection to the hub, trying again: %s", strings.TrimSuffix(text, "."))
 }
 
@@ -69,7 +69,7 @@ func (n *Node) hubDown(err error) {
 func (n *Node) takePresence(m *signaling.Presence) {
 	for _, o := range m.Online {
 		if !o.Verify(n.self.Network) {
-			n.log.Warn("presence not signed by its node", "node", o.Node)
+			n.log.Debug("presence not signed by its node", "node", o.Node)
 			continue
 		}
 		n.setPresent(o.Node, o.Epoch)
@@ -91,6 +91,9 @@ func (n *Node) setPresent(node config.NodeKey, epoch signaling.Epoch) {
 	}
 }
 
+// maxRenew is how long credentials are kept at most, whatever the clocks say.
+const maxRenew = 6 * time.Hour
+
 // takeCredentials lets the underlay allocate at the hub's relay.
 func (n *Node) takeCredentials(m *signaling.Credentials) {
 	var servers []peer.Server
@@ -98,6 +101,6 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 		servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), Username: m.Username, Password: m.Password})
 	}
 	n.tunnel.underlay.SetServers(servers)
-	life := time.Until(time.Unix(m.Expires, 0))
-	n.renew = time.Now().Add(max(life/2, time.Minute))
+	life := time.Until(time.Unix(m.Expires, 0)) // by a clock that may be wrong
+	n.renew = time.Now().Add(min(max(life/2, time.Minute), maxRenew))
 }

@@ -36,7 +36,7 @@ type member struct {
 
 // addMember makes the session and the tunnel's end for a record.
 func (n *Node) addMember(rec *signaling.SignedRecord) {
-	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
+	if rec.Node == n.self.Node.Public() || n.tunnel == nil || !rec.Live(time.Now()) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
@@ -142,7 +142,9 @@ func (n *Node) poll(now time.Time) {
 		n.renew = now.Add(time.Minute)
 	}
 	n.tellGathered()
-	n.saveMembers()
+	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
+		n.saveMembers()
+	}
 	if n.ready.check(now, n.pending()) {
 		n.cfg.Ready()
 	}

@@ -17,6 +17,7 @@ type memberSync struct {
 	whole    map[[32]byte]struct{} // while all is sent again: what the hub has
 	compared bool                  // all was sent again on this connection: once is enough
 	unsaved  bool
+	saved    time.Time
 }
 
 // loadMembers reads what is remembered of the members from earlier runs.
@@ -38,11 +39,16 @@ func (n *Node) loadMembers() error {
 	return nil
 }
 
+// saveEvery is how seldom the list is written: it can be fetched again, and a
+// slow disk would hold up the loop just when peers connect.
+const saveEvery = 10 * time.Second
+
 // saveMembers writes the list if it has changed since the last time.
 func (n *Node) saveMembers() {
 	if !n.sync.unsaved {
 		return
 	}
+	n.sync.saved = time.Now()
 	err := n.cfg.Dir.SaveMembers(config.Members{Records: n.roster.All(), Sequence: n.sync.sequence})
 	if err != nil {
 		n.log.Error("members not saved", "err", err)
@@ -56,10 +62,10 @@ func (n *Node) saveMembers() {
 func (n *Node) takeMembers(m *signaling.Members) {
 	changed := false
 	for _, raw := range m.Records {
-		if n.sync.whole != nil {
+		changed = n.addRecord(raw) || changed
+		if n.sync.whole != nil && n.roster.Has(raw) { // so it cannot outgrow the roster
 			n.sync.whole[sha256.Sum256(raw)] = struct{}{}
 		}
-		changed = n.addRecord(raw) || changed
 	}
 	if changed {
 		n.sendTickets() // an admitted machine may be a member now
@@ -115,7 +121,7 @@ func (n *Node) addRecord(raw []byte) bool {
 		return false
 	}
 	if err != nil {
-		n.log.Warn("member record dropped", "err", err)
+		n.log.Debug("member record dropped", "err", err)
 		return false
 	}
 	if change.Clash != nil {
@@ -165,7 +171,7 @@ func (n *Node) keep(m *signaling.Join) {
 	}
 	answer, req, err := n.keeper.Answer(time.Now(), m.Sealed)
 	if err != nil {
-		n.log.Warn("join request refused", "node", m.From, "err", err)
+		n.log.Debug("join request refused", "node", m.From, "err", err)
 		return
 	}
 	n.log.Info("join request answered", "node", req.Node, "name", req.Name)

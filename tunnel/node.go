@@ -64,7 +64,7 @@ type Node struct {
 // hubLink is how the connection to the hub stands.
 type hubLink struct {
 	up   bool
-	said string // the last trouble told, so that each is told once
+	said string // what keeps it down; the first trouble of an outage is told
 }
 
 // New prepares a node; nothing happens before Run.

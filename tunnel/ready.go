@@ -17,7 +17,9 @@ type readiness struct {
 	told    bool
 }
 
-func (r *readiness) start(now time.Time) { r.started = now }
+// start is called when the interface is up; what the hub said before, to a
+// joiner, does not count.
+func (r *readiness) start(now time.Time) { r.started, r.tried = now, time.Time{} }
 
 func (r *readiness) hub(now time.Time) {
 	if r.tried.IsZero() {
