@@ -17,6 +17,7 @@ type Node struct {
 	Sealing   SealingPrivateKey
 	Name      string // as the record has it; while joining, as wanted
 	Port      uint16 // UDP, drawn once and kept
+	Boot      uint32 // starts so far, or the time of the last: it only grows
 
 	Network     NetworkKey
 	NetworkName string
@@ -45,6 +46,7 @@ type nodeJSON struct {
 	SealingKey   []byte       `json:"sealing_key"`
 	Name         string       `json:"name"`
 	Port         uint16       `json:"port"`
+	Boot         uint32       `json:"boot,omitempty"`
 	Network      NetworkKey   `json:"network"`
 	NetworkName  string       `json:"network_name,omitempty"`
 	Prefix       netip.Prefix `json:"prefix,omitzero"`
@@ -65,7 +67,7 @@ func (d *Dir) LoadNode() (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		Name: f.Name, Port: f.Port, Network: f.Network, NetworkName: f.NetworkName,
+		Name: f.Name, Port: f.Port, Boot: f.Boot, Network: f.Network, NetworkName: f.NetworkName,
 		Prefix: f.Prefix, Hub: Hub{URLs: f.HubURLs, Key: f.HubKey}, Record: f.Record, Access: f.Access,
 	}
 	err = cmp.Or(f.check(), n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
@@ -95,6 +97,10 @@ func (f *nodeJSON) check() error {
 		return errors.New("the discovery key is cut short")
 	case len(f.Access) != 0 && len(f.Access) != AccessSize:
 		return errors.New("the hub's access key is cut short")
+	case len(f.Record) == 0 && f.Invite == "":
+		return errors.New("there is neither a record nor an invite")
+	case len(f.Record) > 0 && !f.Prefix.Addr().Is4():
+		return errors.New("the network's prefix is missing")
 	}
 	for _, u := range f.HubURLs {
 		if err := CheckHubURL(u); err != nil {
@@ -108,7 +114,7 @@ func (f *nodeJSON) check() error {
 func (d *Dir) SaveNode(n *Node) error {
 	f := nodeJSON{
 		NodeKey: n.Key.Seed(), WireGuardKey: n.WireGuard.Seed(), SealingKey: n.Sealing.Seed(),
-		Name: n.Name, Port: n.Port, Network: n.Network, NetworkName: n.NetworkName,
+		Name: n.Name, Port: n.Port, Boot: n.Boot, Network: n.Network, NetworkName: n.NetworkName,
 		Prefix: n.Prefix, Discovery: n.Discovery[:], HubURLs: n.Hub.URLs, HubKey: n.Hub.Key,
 		Record: n.Record, Access: n.Access,
 	}

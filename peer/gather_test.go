@@ -66,3 +66,27 @@ func TestWatchersAreToldOfChangesOnly(t *testing.T) {
 		}
 	}
 }
+
+// Whoever names the servers decides where this node sends to.
+func TestServersAreBounded(t *testing.T) {
+	u := NewUnderlay(UnderlayConfig{
+		Socket: socketFunc(func([]byte, netip.Addr, netip.AddrPort) error { return nil }), Port: 1,
+		Allow: func(a netip.Addr) bool { return a != netip.MustParseAddr("192.0.2.66") },
+	})
+	servers := []Server{
+		{Addr: netip.MustParseAddrPort("127.0.0.1:3478")}, {Addr: netip.MustParseAddrPort("224.0.0.1:3478")},
+		{Addr: netip.MustParseAddrPort("192.0.2.66:3478")}, {Addr: netip.MustParseAddrPort("192.0.2.1:0")},
+	}
+	for i := range 100 {
+		servers = append(servers, Server{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 3478)})
+	}
+	u.SetServers(servers)
+	if len(u.servers) != maxServers {
+		t.Errorf("%d servers, want %d", len(u.servers), maxServers)
+	}
+	for addr := range u.servers {
+		if addr.Addr().As4()[0] != 198 {
+			t.Errorf("took the server %v", addr)
+		}
+	}
+}

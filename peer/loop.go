@@ -3,6 +3,8 @@ package peer
 import (
 	"context"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -44,6 +46,7 @@ type loop struct {
 	current *generation // proved; its pairs are the path
 	next    *generation // offered, or checking
 	offer   *offer      // of next, while unanswered
+	offers  *rate.Limiter
 
 	restart string // why a new generation is wanted at once; empty: it is not
 	retry   retry
@@ -53,7 +56,7 @@ type loop struct {
 	hasPath bool
 }
 
-func newLoop(p *Peer) *loop { return &loop{p: p} }
+func newLoop(p *Peer) *loop { return &loop{p: p, offers: rate.NewLimiter(offerRate, offerBurst)} }
 
 func (l *loop) run(ctx context.Context) {
 	defer l.shut()
@@ -86,6 +89,7 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) take(n news, now time.Time) {
 	if n.online && !l.online {
 		l.onlineSince = now
+		l.retry.succeeded() // what failed before it came says nothing
 		if l.offer != nil {
 			l.offer.due, l.offer.wait = now, 0
 		}

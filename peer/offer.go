@@ -78,8 +78,19 @@ func (l *loop) seal(m message) {
 	l.p.cfg.Send(sealed)
 }
 
+// Offers that are opened: each takes two key encapsulations and a new agent.
+// An honest peer sends one in a second at the most.
+const (
+	offerRate  = 1 // per second
+	offerBurst = 10
+)
+
 // open handles a sealed message of the peer.
 func (l *loop) open(sealed []byte, now time.Time) {
+	if signaling.IsOffer(sealed) && !l.offers.AllowN(now, 1) {
+		l.p.cfg.Underlay.drops.messages.Add(1)
+		return
+	}
 	ev, err := l.p.cfg.Pair.Open(sealed)
 	if err == nil {
 		switch ev.Kind {
@@ -126,6 +137,7 @@ func (l *loop) offered(content []byte, now time.Time) error {
 		return err
 	}
 	l.next, l.restart = g, ""
+	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
 	return nil
 }

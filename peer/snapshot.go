@@ -39,7 +39,7 @@ type Endpoint struct {
 type Snapshot struct {
 	State         State
 	ICE           string        // new, checking, connected, completed, disconnected; empty: no session
-	Path          PathKind      // what carries data now
+	Path          PathKind      // what carries data, if anything does
 	Local, Remote Endpoint      // of the path; zero for PathNone
 	RTT           time.Duration // of the newest check on the path; zero: not known
 }
@@ -53,7 +53,7 @@ func (l *loop) publish(now time.Time) {
 	case l.next != nil:
 		s.ICE = l.next.state(now)
 	}
-	if s.State == Connected {
+	if l.hasPath {
 		s.Path, s.RTT = l.path.kind(), l.path.rtt
 		c := l.path.key.conn
 		s.Local = Endpoint{Type: Host, Addr: c.local}

@@ -157,13 +157,20 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) {
 	u.notify()
 }
 
-// SetServers replaces the servers in use. One that stays keeps its allocation,
+// maxServers bounds the servers in use: whoever names them decides where this
+// node sends to.
+const maxServers = 8
+
+// SetServers replaces the servers in use, by the first 8 that can be one. One that stays keeps its allocation,
 // whatever its new credentials: they are for the next one.
 func (u *Underlay) SetServers(servers []Server) {
 	u.mu.Lock()
 	keep := make(map[netip.AddrPort]*server)
 	for _, c := range servers {
 		addr := canonical(c.Addr)
+		if len(keep) == maxServers || !u.allowed(addr) {
+			continue
+		}
 		s := u.servers[addr]
 		if s == nil {
 			s = newServer(u, addr)

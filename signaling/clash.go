@@ -45,9 +45,9 @@ func replacement(open []*SignedRecord) *SignedRecord {
 	}
 }
 
-// newer orders two records of one node: the higher sequence wins, then the
+// Newer orders two records of one node: the higher sequence wins, then the
 // lower hash, so that all nodes agree.
-func newer(a, b *SignedRecord) bool {
+func Newer(a, b *SignedRecord) bool {
 	if a.Sequence != b.Sequence {
 		return a.Sequence > b.Sequence
 	}

@@ -3,16 +3,27 @@ package signaling
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 
 	"github.com/p2ptun/p2ptun/config"
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Epoch is random at each start of a node, so that what was sealed to an
-// earlier run starts nothing. Zero is "not known".
+// Epoch names one run of a node: what was sealed to an earlier one starts
+// nothing. It grows with each start, so that nobody can bring back an earlier
+// one by repeating what the node said then. Zero is "not known".
 type Epoch uint64
+
+// NewEpoch is the epoch of a start: boot counts the node's starts and never goes
+// back, the rest is random.
+func NewEpoch(boot uint32) Epoch {
+	var b [4]byte
+	rand.Read(b[:])
+	return Epoch(boot)<<32 | Epoch(binary.BigEndian.Uint32(b[:]))
+}
 
 // A Handshake is what both ends of one connection to a hub have seen. All
 // proofs of the handshake cover it, so none can be carried to another hub,

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 )
@@ -57,8 +58,7 @@ type Pair struct {
 	remote *end
 	order  int // of our node key against the peer's
 
-	remoteEpoch Epoch   // zero: not known
-	deadEpochs  []Epoch // superseded: nothing under them counts any more
+	remoteEpoch Epoch // the highest seen; zero: not known
 
 	lastOffered  uint64 // session ID of our newest offer
 	lastAccepted uint64 // the peer's highest session ID under remoteEpoch
@@ -89,13 +89,14 @@ type answered struct {
 	msg   []byte
 }
 
+// IsOffer says whether a sealed message is an offer, which is dear to open: the
+// caller limits how many it opens. Repeats of one that was answered are cheap.
+func IsOffer(msg []byte) bool { return len(msg) > 0 && msg[0] == sealOffer }
+
 var (
 	errNoSession = errors.New("sealed message: no session yet")
 	errOld       = errors.New("sealed message: of an earlier session or run")
 )
-
-// maxDeadEpochs bounds what a Pair remembers of the peer's earlier runs.
-const maxDeadEpochs = 64
 
 // NewPair starts the signaling with a member. The record must be valid.
 func NewPair(self *Self, remote *Record) *Pair {
@@ -105,6 +106,9 @@ func NewPair(self *Self, remote *Record) *Pair {
 		local:  local,
 		remote: &end{node: remote.Node, wireGuard: remote.WireGuard, sealing: remote.Sealing},
 		order:  compareKeys(local.node, remote.Node),
+
+		// Above all that a Pair before this one, of the same run, has used.
+		lastOffered: uint64(time.Now().UnixNano()),
 	}
 }
 
@@ -114,14 +118,10 @@ func (p *Pair) Lower() bool { return p.order < 0 }
 
 // SetRemoteEpoch takes the peer's boot epoch from its presence and says
 // whether the peer has started anew, in which case no session stands. An
-// epoch that the peer has left behind changes nothing.
+// epoch that is not above all that were seen changes nothing.
 func (p *Pair) SetRemoteEpoch(e Epoch) (changed bool) {
-	if e == 0 || e == p.remoteEpoch || slices.Contains(p.deadEpochs, e) {
+	if e <= p.remoteEpoch {
 		return false
-	}
-	if p.remoteEpoch != 0 {
-		p.deadEpochs = append(p.deadEpochs, p.remoteEpoch)
-		p.deadEpochs = p.deadEpochs[max(0, len(p.deadEpochs)-maxDeadEpochs):]
 	}
 	p.remoteEpoch = e
 	p.lastAccepted = 0
@@ -230,7 +230,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 	if s.toEpoch != p.self.Epoch {
 		return Event{Reply: p.epochNotice()}, nil
 	}
-	if slices.Contains(p.deadEpochs, s.fromEpoch) {
+	if s.fromEpoch < p.remoteEpoch {
 		return Event{}, errOld
 	}
 	p.SetRemoteEpoch(s.fromEpoch)

@@ -217,3 +217,31 @@ func FuzzPairOpen(f *testing.F) {
 		}
 	})
 }
+
+// A hub that repeats what the peer said in an earlier run, which this side has
+// never heard of, changes nothing.
+func TestPairEarlierEpoch(t *testing.T) {
+	a, b := newTestPairs(t)
+	now := b.self.Epoch
+	a.remoteEpoch, b.self.Epoch = 0, NewEpoch(7)
+	later := b.self.Epoch
+	if !a.SetRemoteEpoch(later) || a.SetRemoteEpoch(now) || a.SetRemoteEpoch(NewEpoch(6)) {
+		t.Error("an earlier epoch counted")
+	}
+	establish(t, a, b)
+	if NewEpoch(8) <= NewEpoch(7) {
+		t.Error("epochs do not grow with the starts")
+	}
+}
+
+// A Pair that is made anew in the same run, as for a newer record, goes on
+// where the one before it was.
+func TestPairMadeAnew(t *testing.T) {
+	a, b := newTestPairs(t)
+	for range 5 {
+		establish(t, a, b)
+	}
+	again := NewPair(a.self, &Record{Node: b.local.node, WireGuard: b.local.wireGuard, Sealing: b.local.sealing})
+	again.SetRemoteEpoch(b.self.Epoch)
+	establish(t, again, b)
+}

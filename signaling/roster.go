@@ -52,7 +52,7 @@ func (r *Roster) Merge(raw []byte) (Change, error) {
 		return Change{}, err
 	}
 	old := r.known[rec.Node]
-	if old != nil && !newer(rec, old) {
+	if old != nil && !Newer(rec, old) {
 		return Change{}, ErrOutdated
 	}
 	r.known[rec.Node] = rec

@@ -39,6 +39,7 @@ func newSides(t testing.TB) (a, b *side) {
 			inner: netip.AddrFrom4([4]byte{10, 64, 0, byte(i + 1)}),
 		}
 		s.dev = wgdevice.NewDevice(s.tun.TUN(), s.bind, wgdevice.NewLogger(wgdevice.LogLevelSilent, ""))
+		s.dev.DisableSomeRoamingForBrokenMobileSemantics() // as in device.go
 		t.Cleanup(s.dev.Close)
 		sides[i] = s
 	}
@@ -238,4 +239,17 @@ func TestPathSwap(t *testing.T) {
 	if got := b.bind.Counters(); got != (Counters{}) {
 		t.Errorf("dropped %+v, want nothing", got)
 	}
+}
+
+// TestNoRoaming: packets that arrive from an address which another member has
+// claimed do not move the peer to that member's endpoint.
+func TestNoRoaming(t *testing.T) {
+	a, b := newSides(t)
+	a.peer.SetPath(Path{Remote: b.outer})
+	b.peer.SetPath(Path{Remote: a.outer})
+	a.ping(t, b, 1)
+	thief := a.bind.NewEndpoint(netip.MustParseAddr("10.64.0.66"), nil)
+	thief.AddSource(nil, b.outer)
+	b.ping(t, a, 2) // arrives with the thief's endpoint
+	a.ping(t, b, 3) // and still goes to b
 }

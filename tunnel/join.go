@@ -10,6 +10,15 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
+// ErrRefused says that the invite will never let this machine in. Errors that
+// are it say why.
+var ErrRefused = errors.New("not admitted")
+
+type refusal struct{ why string }
+
+func (r *refusal) Error() string        { return r.why }
+func (r *refusal) Is(target error) bool { return target == ErrRefused }
+
 // askAgain is how often a joiner repeats its request while the keeper of its
 // invite is away or silent.
 const askAgain = 2 * time.Second
@@ -106,7 +115,7 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		return false, nil
 	}
 	if a.Refusal == signaling.CodeLimit {
-		return false, errors.New("the network is full") // the hub's own limits pass, this one does not
+		return false, &refusal{"the network is full"} // the hub's own limits pass, this one does not
 	}
 	if a.Refusal != "" {
 		return false, j.refused(a.Refusal)
@@ -143,7 +152,7 @@ func (j *joining) keeperName() string {
 // refused turns a code into an error, if it is a final one.
 func (j *joining) refused(code signaling.ErrorCode) error {
 	if text, final := refusals[code]; final {
-		return config.WithHint(errors.New(text), "ask for a new one: `p2ptun invite` on the machine that made the network prints it")
+		return config.WithHint(&refusal{text}, "ask for a new one: `p2ptun invite` on the machine that made the network prints it")
 	}
 	return nil
 }

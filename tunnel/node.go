@@ -2,8 +2,6 @@ package tunnel
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -75,6 +73,10 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Ready == nil {
 		cfg.Ready = func() {}
 	}
+	epoch, err := startEpoch(cfg.Dir, cfg.Node)
+	if err != nil {
+		return nil, err
+	}
 	n := &Node{
 		cfg:     cfg,
 		log:     cfg.Log,
@@ -86,7 +88,7 @@ func New(cfg Config) (*Node, error) {
 		present: make(map[config.NodeKey]signaling.Epoch),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
-			WireGuard: cfg.Node.WireGuard.Public(), Epoch: newEpoch(),
+			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
 		},
 	}
 	if err := n.loadMembers(); err != nil {
@@ -95,14 +97,11 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func newEpoch() signaling.Epoch {
-	var b [8]byte
-	for {
-		rand.Read(b[:])
-		if e := binary.BigEndian.Uint64(b[:]); e != 0 {
-			return signaling.Epoch(e)
-		}
-	}
+// startEpoch begins a run: its number is on disk before anybody hears of it.
+// The time serves where the count was lost, as with a restored backup.
+func startEpoch(dir *config.Dir, node *config.Node) (signaling.Epoch, error) {
+	node.Boot = max(node.Boot+1, uint32(time.Now().Unix()))
+	return signaling.NewEpoch(node.Boot), dir.SaveNode(node)
 }
 
 // Run joins the network if need be, brings the tunnel up and serves it until

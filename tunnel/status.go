@@ -124,7 +124,7 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 		RxBytes: m.traffic.rx, TxBytes: m.traffic.tx,
 	}
 	ice := m.session.Snapshot()
-	p.State, p.ICE = m.state(now, ice.State), ice.ICE
+	p.State, p.ICE = m.state(now, ice), ice.ICE
 	if p.State == peer.Connected {
 		p.Path = ice.Path
 		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
@@ -141,17 +141,19 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	return p
 }
 
-// state corrects what ICE believes by what WireGuard knows: connected is only
-// who was heard.
-func (m *member) state(now time.Time, ice peer.State) peer.State {
+// state corrects what ICE believes by what WireGuard knows: connected is who was
+// heard lately, whatever became of the ICE session that found the path.
+func (m *member) state(now time.Time, ice peer.Snapshot) peer.State {
 	heard := !m.heard.IsZero() && now.Sub(m.heard) < lively
 	switch {
-	case ice == peer.Connected && !heard && m.heard.IsZero():
+	case heard && ice.Path != peer.PathNone:
+		return peer.Connected
+	case ice.State == peer.Connected && m.heard.IsZero():
 		return peer.Checking
-	case ice == peer.Connected && !heard:
+	case ice.State == peer.Connected:
 		return peer.Disconnected
 	}
-	return ice
+	return ice.State
 }
 
 func endpointStatus(e peer.Endpoint) EndpointStatus {

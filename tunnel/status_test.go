@@ -14,19 +14,22 @@ func TestState(t *testing.T) {
 	now := time.Now()
 	tests := []struct {
 		ice   peer.State
+		path  peer.PathKind
 		heard time.Time
 		want  peer.State
 	}{
-		{peer.Idle, time.Time{}, peer.Idle},
-		{peer.Checking, time.Time{}, peer.Checking},
-		{peer.Connected, time.Time{}, peer.Checking},
-		{peer.Connected, now.Add(-time.Second), peer.Connected},
-		{peer.Connected, now.Add(-lively), peer.Disconnected},
-		{peer.Failed, now.Add(-lively), peer.Failed},
+		{peer.Idle, peer.PathNone, time.Time{}, peer.Idle},
+		{peer.Checking, peer.PathNone, time.Time{}, peer.Checking},
+		{peer.Connected, peer.PathDirect, time.Time{}, peer.Checking},
+		{peer.Connected, peer.PathDirect, now.Add(-time.Second), peer.Connected},
+		{peer.Connected, peer.PathRelayed, now.Add(-lively), peer.Disconnected},
+		{peer.Disconnected, peer.PathDirect, now.Add(-time.Second), peer.Connected},
+		{peer.Checking, peer.PathDirect, now.Add(-time.Second), peer.Connected},
+		{peer.Failed, peer.PathNone, now.Add(-lively), peer.Failed},
 	}
 	for _, tt := range tests {
 		m := &member{heard: tt.heard}
-		if got := m.state(now, tt.ice); got != tt.want {
+		if got := m.state(now, peer.Snapshot{State: tt.ice, Path: tt.path}); got != tt.want {
 			t.Errorf("ICE says %s, heard %v ago: %s, want %s", tt.ice, now.Sub(tt.heard), got, tt.want)
 		}
 	}

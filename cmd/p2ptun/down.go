@@ -45,7 +45,11 @@ func runLeave(e env, args []string) error {
 		return err
 	}
 	err = ask(e.ctx, socket, "POST", "/leave", nil, new(any))
-	if errors.Is(err, errNotRunning) {
+	switch {
+	case !errors.Is(err, errNotRunning):
+	case *state == "" && (s.socket != "" || s.iface != ""):
+		err = config.WithHint(err, "to forget the network of a node that does not run, say where its state is: --state DIR")
+	default:
 		err = leaveStopped(*state, s.file)
 	}
 	if err == nil {

@@ -93,6 +93,9 @@ func (o *upOptions) merge(f config.File, fs *flag.FlagSet) {
 	take("name", &o.Name, f.Name, "")
 	take("interface", &o.Interface, f.Interface, config.DefaultInterface)
 	take("state", &o.State, f.State, config.DefaultState)
+	if given(fs, "interface") {
+		f.Socket = "" // the file's is another node's
+	}
 	take("socket", &o.Socket, f.Socket, config.DefaultSocket(o.Interface))
 	take("log-level", &o.log.level, f.LogLevel, "info")
 	take("log-format", &o.log.format, f.LogFormat, "text")

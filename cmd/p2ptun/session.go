@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -82,7 +83,7 @@ func (s *session) open(e env, o *upOptions, ready func()) (*tunnel.Node, error) 
 // or a request that was refused. A request that was interrupted is kept: the
 // keeper may have admitted these keys.
 func (s *session) cameToNothing(err error) bool {
-	return s.node.Creator != nil || !s.node.Joined() && err != nil
+	return s.node.Creator != nil || errors.Is(err, tunnel.ErrRefused)
 }
 
 func (s *session) forgetIf(forget bool) error {

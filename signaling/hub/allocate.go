@@ -131,7 +131,7 @@ func (r *relay) underQuota(userID, _ string, _ net.Addr) bool {
 	owner, ok := identityOf(userID)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return ok && r.perNode[owner] < maxAllocations
+	return ok && r.perNode[owner] < allocationsPerServer*len(r.public)
 }
 
 // inUse says whether the member has an allocation.

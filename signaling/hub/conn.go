@@ -38,6 +38,8 @@ type conn struct {
 
 	member atomic.Bool // set once, by the handshake or by the upgrade
 
+	tickets *rate.Limiter // reader
+
 	sent    uint64   // writer: the last sequence of records that was sent
 	release []func() // writer, then run: undoes seat, watch and relay permission
 }
@@ -47,6 +49,10 @@ const (
 	messageRate  = 50 // per second
 	messageBurst = 400
 
+	// A keeper names its invites when it connects, and when one changes.
+	ticketRate  = 2 // frames per second
+	ticketBurst = 100
+
 	lingerFor = time.Second // for the node to read a refusal
 )
 
@@ -54,6 +60,7 @@ func newConn(h *Hub, ws *websocket.Conn, remote netip.AddrPort, known func()) *c
 	return &conn{
 		hub: h, ws: ws, remote: remote, known: sync.OnceFunc(known),
 		log: h.log.With("remote", remote.String()), queue: newQueue(),
+		tickets: rate.NewLimiter(ticketRate, ticketBurst),
 	}
 }
 

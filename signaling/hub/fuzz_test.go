@@ -2,6 +2,7 @@ package hub
 
 import (
 	"log/slog"
+	"net/netip"
 	"testing"
 
 	"github.com/gorilla/websocket"
@@ -46,7 +47,8 @@ func FuzzHandle(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, member bool) {
 		passed = nil
-		c := &conn{hub: h, log: h.log, queue: newQueue(), keeper: keeper}
+		c := newConn(h, nil, netip.AddrPort{}, func() {})
+		c.keeper = keeper
 		c.shake = signaling.Handshake{Network: network, Node: config.NodeKey{9}}
 		c.member.Store(member)
 		err := c.handle(websocket.TextMessage, frame)

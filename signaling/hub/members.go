@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -58,7 +57,7 @@ func (h *Hub) publish(network config.NetworkKey, records []*signaling.SignedReco
 		best := make(map[config.NodeKey]int) // place in changed
 		for i, r := range records {
 			standing[i] = r
-			if old, err := signaling.ParseRecord(network, current[i].Value); err == nil && !newer(r, old) {
+			if old, err := signaling.ParseRecord(network, current[i].Value); err == nil && !signaling.Newer(r, old) {
 				standing[i] = old
 				continue
 			}
@@ -66,23 +65,13 @@ func (h *Hub) publish(network config.NetworkKey, records []*signaling.SignedReco
 			if n, ok := best[r.Node]; !ok {
 				best[r.Node] = len(changed)
 				changed = append(changed, e)
-			} else if prev, err := signaling.ParseRecord(network, changed[n].Value); err == nil && newer(r, prev) {
+			} else if prev, err := signaling.ParseRecord(network, changed[n].Value); err == nil && signaling.Newer(r, prev) {
 				changed[n] = e
 			}
 		}
 		return changed
 	})
 	return standing, err
-}
-
-// newer orders two records of one node: the higher sequence, then the lower
-// hash.
-func newer(a, b *signaling.SignedRecord) bool {
-	if a.Sequence != b.Sequence {
-		return a.Sequence > b.Sequence
-	}
-	ha, hb := a.Hash(), b.Hash()
-	return bytes.Compare(ha[:], hb[:]) < 0
 }
 
 // sendRecords sends the records after a sequence in pages. A snapshot ends

@@ -152,7 +152,7 @@ func TestWhichRecordStands(t *testing.T) {
 	c := connect(t, h, a)
 	one := b.sign(t, signaling.Record{Sequence: 1}, 2)
 	two, twin := b.sign(t, signaling.Record{Sequence: 2}, 3), b.sign(t, signaling.Record{Sequence: 2}, 4)
-	if newer(twin, two) {
+	if signaling.Newer(twin, two) {
 		two, twin = twin, two
 	}
 	steps := []struct {

@@ -45,9 +45,9 @@ type relay struct {
 	perNode     map[identity]int
 }
 
-// maxAllocations is per node: one per server address, and as many again that
-// a node which lost them has not yet let expire.
-const maxAllocations = 8
+// allocationsPerServer are a node's, for each of the hub's addresses: one that
+// is in use, and some that it lost by moving and that have yet to expire.
+const allocationsPerServer = 8
 
 // newRelay opens the listeners; run serves on them.
 func newRelay(cfg relayConfig) (*relay, error) {

@@ -30,6 +30,9 @@ func (c *conn) handle(kind int, frame []byte) error {
 	case *signaling.Members:
 		return c.members(m)
 	case *signaling.Tickets:
+		if !c.tickets.Allow() { // each may be a write to the disk
+			return refuse(signaling.CodeLimit, "invites change too often")
+		}
 		return c.hub.putTickets(c.network(), c.node(), m.Tickets)
 	case *signaling.Credentials:
 		c.queue.push(item{message: c.hub.credentials.issue(identity{c.network(), c.node()})})

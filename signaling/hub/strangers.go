@@ -51,9 +51,6 @@ func (s *strangers) useLocked(a netip.Addr, now time.Time) *sourceUse {
 	u := s.sources[p]
 	if u == nil {
 		if len(s.sources) >= maxSources {
-			s.pruneLocked(now)
-		}
-		if len(s.sources) >= maxSources {
 			p = netip.Prefix{} // a flood of sources: the new ones share a limit
 			u = s.sources[p]
 		}
@@ -91,14 +88,11 @@ func (s *strangers) enter(a netip.Addr) (release func(), ok bool) {
 	}, true
 }
 
-// prune forgets the sources that were quiet.
+// prune forgets the sources that were quiet. It walks them all, so it is for a
+// timer: a flood must not be able to ask for it.
 func (s *strangers) prune(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pruneLocked(now)
-}
-
-func (s *strangers) pruneLocked(now time.Time) {
 	for p, u := range s.sources {
 		if u.open == 0 && now.Sub(u.seen) > strangerForget {
 			delete(s.sources, p)

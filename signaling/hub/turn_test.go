@@ -259,7 +259,7 @@ func TestAllocationQuota(t *testing.T) {
 	h := startRelayHub(t)
 	cred := memberCredentials(t, h, config.NewNetworkKey(), 1)
 	var relays []net.PacketConn
-	for range maxAllocations {
+	for range allocationsPerServer {
 		relays = append(relays, newTURNClient(t, h, "127.0.0.1", cred).allocate())
 	}
 	one := newTURNClient(t, h, "127.0.0.1", cred)
@@ -270,7 +270,7 @@ func TestAllocationQuota(t *testing.T) {
 	waitFor(t, "allocation released", func() bool {
 		h.relay.mu.RLock()
 		defer h.relay.mu.RUnlock()
-		return len(h.relay.allocations) == maxAllocations-1 && len(h.relay.relays) == maxAllocations-1
+		return len(h.relay.allocations) == allocationsPerServer-1 && len(h.relay.relays) == allocationsPerServer-1
 	})
 	one.allocate()
 }
