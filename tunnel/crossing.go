@@ -17,6 +17,11 @@ const (
 	// initiation was lost for good soon hears the other side again.
 	crossingWindow = time.Second
 
+	// overtaken is how much later than the response to ours an initiation may
+	// arrive that the other side sent before it: the two go through different
+	// workers. One that is later is new, as from a side that was restarted.
+	overtaken = 30 * time.Millisecond
+
 	// againAfter is how long after it was sent a handshake message may go a
 	// second time. Two copies that arrive together are no copies to
 	// wireguard-go: its workers check for a replay side by side, both answer,
@@ -37,7 +42,10 @@ func (e *Endpoint) crossed() bool {
 	case len(e.handshake) != initiationSize:
 	case e.sentAt.IsZero():
 		e.handshake = e.handshake[:0]
-	case e.leads && time.Since(e.sentAt) <= crossingWindow:
+	case !e.leads:
+	case !e.answered.IsZero():
+		return time.Since(e.answered) <= overtaken
+	case time.Since(e.sentAt) <= crossingWindow:
 		e.againLocked() // ours may have been lost
 		return true
 	}
@@ -48,13 +56,13 @@ func (e *Endpoint) crossed() bool {
 func (e *Endpoint) gotResponse() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.answered = true
+	e.answered = time.Now()
 }
 
 // againLocked has the handshake message that has left sent once more, in a
 // while, unless it is answered by then. Callers hold mu.
 func (e *Endpoint) againLocked() {
-	if e.again == nil && !e.answered {
+	if e.again == nil && e.answered.IsZero() {
 		e.again = time.AfterFunc(max(0, againAfter-time.Since(e.sentAt)), e.sendAgain)
 	}
 }
@@ -64,7 +72,7 @@ func (e *Endpoint) sendAgain() {
 	e.again = nil
 	r := e.route.Load()
 	var message []byte
-	if !e.removed && !e.answered && r != nil && time.Since(e.handshakeAt) < handshakeKeep {
+	if !e.removed && e.answered.IsZero() && r != nil && time.Since(e.handshakeAt) < handshakeKeep {
 		message = append(message, e.handshake...)
 	}
 	e.mu.Unlock()

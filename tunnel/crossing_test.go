@@ -29,10 +29,10 @@ func TestCrossing(t *testing.T) {
 			b.Send([][]byte{initiation}, e)
 			arrive(b, response, remote)
 		}, false, []string{"1>" + one}},
-		{"leader, ours answered long ago", true, func(b *Bind, e *Endpoint) {
+		{"leader, ours answered a while ago", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
 			arrive(b, response, remote)
-			time.Sleep(crossingWindow + 1)
+			time.Sleep(overtaken + 1)
 		}, true, []string{"1>" + one}},
 		{"leader, ours long lost", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)

@@ -51,7 +51,7 @@ type Endpoint struct {
 	handshake   []byte // the last initiation or response; empty: none
 	handshakeAt time.Time
 	sentAt      time.Time // zero: it has not left yet
-	answered    bool      // a response came since
+	answered    time.Time // when a response came; zero: not yet
 	again       *time.Timer
 	removed     bool
 }
@@ -133,7 +133,7 @@ func (e *Endpoint) keep(message []byte) *route {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.handshake = append(e.handshake[:0], message...)
-	e.handshakeAt, e.sentAt, e.answered = time.Now(), time.Time{}, false
+	e.handshakeAt, e.sentAt, e.answered = time.Now(), time.Time{}, time.Time{}
 	r := e.route.Load()
 	if r != nil {
 		e.sentAt = e.handshakeAt
