@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"maps"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -53,13 +55,28 @@ func (l *lane) granted(p *permit) bool {
 		return false
 	}
 	l.relay.mu.Lock()
-	old := p.granted && time.Since(p.at) > permitEvery
-	if old {
+	defer l.relay.mu.Unlock()
+	if p.granted && time.Since(p.at) > permitEvery {
 		p.at = time.Now() // other lanes shall not ask as well
-	}
-	l.relay.mu.Unlock()
-	if old {
-		return l.relay.client.CreatePermission(l.udp) == nil
+		l.relay.work.Go(func() { l.relay.renew(l.udp, p) })
 	}
 	return p.granted
+}
+
+// renewTries leaves room for a nonce that has become stale (RFC 8489 section
+// 9.2.5), which the first failure replaces.
+const renewTries = 3
+
+// renew asks for a permission once more, while packets go on under the old one.
+// One that is refused is forgotten, so that the next packet asks anew.
+func (r *Relay) renew(to net.Addr, p *permit) {
+	for range renewTries {
+		if r.client.CreatePermission(to) == nil {
+			return
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.granted = false
+	maps.DeleteFunc(r.permits, func(_ netip.Addr, q *permit) bool { return q == p })
 }

@@ -124,7 +124,7 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 		RxBytes: m.traffic.rx, TxBytes: m.traffic.tx,
 	}
 	ice := m.session.Snapshot()
-	p.State, p.ICE = m.state(now, ice), ice.ICE
+	p.State, p.ICE = m.state(now, ice, n.link.up), ice.ICE
 	if p.State == peer.Connected {
 		p.Path = ice.Path
 		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
@@ -142,11 +142,12 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 }
 
 // state corrects what ICE believes by what WireGuard knows: connected is who was
-// heard lately, whatever became of the ICE session that found the path.
-func (m *member) state(now time.Time, ice peer.Snapshot) peer.State {
+// heard lately, whatever became of the ICE session that found the path. Who is
+// silent to ICE and has left the hub, though, has gone.
+func (m *member) state(now time.Time, ice peer.Snapshot, hub bool) peer.State {
 	heard := !m.heard.IsZero() && now.Sub(m.heard) < lively
 	switch {
-	case heard && ice.Path != peer.PathNone:
+	case heard && ice.Path != peer.PathNone && (ice.State == peer.Connected || m.online || !hub):
 		return peer.Connected
 	case ice.State == peer.Connected && m.heard.IsZero():
 		return peer.Checking

@@ -16,20 +16,22 @@ func TestState(t *testing.T) {
 		ice   peer.State
 		path  peer.PathKind
 		heard time.Time
+		hub   bool
 		want  peer.State
 	}{
-		{peer.Idle, peer.PathNone, time.Time{}, peer.Idle},
-		{peer.Checking, peer.PathNone, time.Time{}, peer.Checking},
-		{peer.Connected, peer.PathDirect, time.Time{}, peer.Checking},
-		{peer.Connected, peer.PathDirect, now.Add(-time.Second), peer.Connected},
-		{peer.Connected, peer.PathRelayed, now.Add(-lively), peer.Disconnected},
-		{peer.Disconnected, peer.PathDirect, now.Add(-time.Second), peer.Connected},
-		{peer.Checking, peer.PathDirect, now.Add(-time.Second), peer.Connected},
-		{peer.Failed, peer.PathNone, now.Add(-lively), peer.Failed},
+		{peer.Idle, peer.PathNone, time.Time{}, true, peer.Idle},
+		{peer.Checking, peer.PathNone, time.Time{}, true, peer.Checking},
+		{peer.Connected, peer.PathDirect, time.Time{}, true, peer.Checking},
+		{peer.Connected, peer.PathDirect, now.Add(-time.Second), true, peer.Connected},
+		{peer.Connected, peer.PathRelayed, now.Add(-lively), true, peer.Disconnected},
+		{peer.Disconnected, peer.PathDirect, now.Add(-time.Second), false, peer.Connected},
+		{peer.Disconnected, peer.PathDirect, now.Add(-time.Second), true, peer.Disconnected},
+		{peer.Checking, peer.PathDirect, now.Add(-time.Second), false, peer.Connected},
+		{peer.Failed, peer.PathNone, now.Add(-lively), true, peer.Failed},
 	}
 	for _, tt := range tests {
 		m := &member{heard: tt.heard}
-		if got := m.state(now, peer.Snapshot{State: tt.ice, Path: tt.path}); got != tt.want {
+		if got := m.state(now, peer.Snapshot{State: tt.ice, Path: tt.path}, tt.hub); got != tt.want {
 			t.Errorf("ICE says %s, heard %v ago: %s, want %s", tt.ice, now.Sub(tt.heard), got, tt.want)
 		}
 	}

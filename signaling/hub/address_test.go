@@ -116,7 +116,7 @@ func TestSource(t *testing.T) {
 }
 
 func TestStrangers(t *testing.T) {
-	s := newStrangers()
+	s := newStrangers(strangerRate, strangerBurst)
 	count := func(addr string) (n int) {
 		for range 2 * strangerBurst {
 			if s.allow(netip.MustParseAddr(addr)) {
@@ -148,5 +148,34 @@ func TestStrangers(t *testing.T) {
 	release()
 	if s.prune(later); len(s.sources) != 0 {
 		t.Errorf("%d sources are left", len(s.sources))
+	}
+}
+
+// Where a member comes from, a stranger who spoofs the address cannot use up
+// what the members there may ask for.
+func TestKnownAddressesHaveTheirOwnLimit(t *testing.T) {
+	known, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	r := &relay{
+		relayConfig: relayConfig{admitted: newAdmitted(false)},
+		strangers:   newStrangers(strangerRate, strangerBurst), known: newStrangers(knownRate, knownBurst),
+	}
+	release := r.admitted.hold(config.NewNetworkKey().Public(), known)
+	count := func(a netip.Addr) (n int) {
+		for range 2 * strangerBurst {
+			if r.mayAsk(a) {
+				n++
+			}
+		}
+		return n
+	}
+	if got := count(known); got != 2*strangerBurst {
+		t.Errorf("%d of %d replies to a member's address", got, 2*strangerBurst)
+	}
+	if got := count(other); got < strangerBurst || got > strangerBurst+strangerRate {
+		t.Errorf("%d replies to a stranger, want some %d", got, strangerBurst)
+	}
+	release()
+	if got := count(known); got > strangerBurst+strangerRate {
+		t.Errorf("%d replies to the address when the member has gone", got)
 	}
 }

@@ -81,7 +81,7 @@ func New(cfg Config) (*Hub, error) {
 		log: cfg.Log, identity: st.identity, timing: defaultTiming,
 		state: st, store: st.store, bus: newLocalBus(),
 		admitted:    newAdmitted(cfg.AllowPrivatePeers || privateGiven(cfg.PublicAddrs)),
-		strangers:   newStrangers(),
+		strangers:   newStrangers(strangerRate, strangerBurst),
 		credentials: newCredentials(),
 	}
 	if err := h.open(cfg, public, machine); err != nil {
@@ -183,6 +183,7 @@ func (h *Hub) housekeep(ctx context.Context) {
 		case now := <-tick.C:
 			h.strangers.prune(now)
 			h.relay.strangers.prune(now)
+			h.relay.known.prune(now)
 			h.credentials.prune(now, h.relay.inUse)
 			if machine, err := machineAddrs(); err == nil {
 				h.relay.setMachine(machine)

@@ -15,12 +15,13 @@ type admitted struct {
 	allowPrivate  bool
 	allowLoopback bool // tests: all of their members are on one machine
 
-	mu        sync.Mutex // guards byNetwork
+	mu        sync.Mutex // guards what follows
 	byNetwork map[config.NetworkKey]map[netip.Addr]int
+	all       map[netip.Addr]int // of any network
 }
 
 func newAdmitted(allowPrivate bool) *admitted {
-	return &admitted{allowPrivate: allowPrivate, byNetwork: make(map[config.NetworkKey]map[netip.Addr]int)}
+	return &admitted{allowPrivate: allowPrivate, byNetwork: make(map[config.NetworkKey]map[netip.Addr]int), all: make(map[netip.Addr]int)}
 }
 
 // hold counts the address until release, which does nothing the second time.
@@ -33,6 +34,7 @@ func (a *admitted) hold(network config.NetworkKey, addr netip.Addr) (release fun
 		a.byNetwork[network] = addrs
 	}
 	addrs[addr]++
+	a.all[addr]++
 	return sync.OnceFunc(func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -42,7 +44,17 @@ func (a *admitted) hold(network config.NetworkKey, addr netip.Addr) (release fun
 		if len(addrs) == 0 {
 			delete(a.byNetwork, network)
 		}
+		if a.all[addr]--; a.all[addr] == 0 {
+			delete(a.all, addr)
+		}
 	})
+}
+
+// known says whether a member of any network comes from the address.
+func (a *admitted) known(addr netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.all[addr] > 0
 }
 
 // formAllowed says whether an address of this form may be sent to at all.

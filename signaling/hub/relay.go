@@ -36,6 +36,7 @@ type relay struct {
 	binds     map[netip.Addr]netip.Addr // public address → the one to bind for it
 	listeners []*listener
 	strangers *strangers
+	known     *strangers              // limits for where members come from
 	own       atomic.Pointer[addrSet] // public addresses and the machine's
 	pumps     sync.WaitGroup
 
@@ -53,7 +54,8 @@ const allocationsPerServer = 8
 func newRelay(cfg relayConfig) (*relay, error) {
 	r := &relay{
 		relayConfig: cfg,
-		strangers:   newStrangers(),
+		strangers:   newStrangers(strangerRate, strangerBurst),
+		known:       newStrangers(knownRate, knownBurst),
 		relays:      make(map[netip.AddrPort]*relayConn),
 		allocations: make(map[client]*allocation),
 		perNode:     make(map[identity]int),

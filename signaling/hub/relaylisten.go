@@ -120,11 +120,19 @@ func (l *listener) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 
 // WriteTo counts what a stranger may provoke against the source's limit.
 func (l *listener) WriteTo(p []byte, to net.Addr) (int, error) {
-	if toStranger(p) && !l.relay.strangers.allow(addrPort(to).Addr()) {
+	if toStranger(p) && !l.relay.mayAsk(addrPort(to).Addr()) {
 		l.relay.drops.strangers.Add(1)
 		return len(p), nil
 	}
 	return l.UDPConn.WriteTo(p, to)
+}
+
+// mayAsk counts a reply to the address and says whether it is within its limit.
+func (r *relay) mayAsk(a netip.Addr) bool {
+	if r.admitted.known(a) {
+		return r.known.allow(a)
+	}
+	return r.strangers.allow(a)
 }
 
 // toStranger says whether a message is one that needs no credentials to get:

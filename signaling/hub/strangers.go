@@ -11,6 +11,9 @@ import (
 // strangers limits what one source may ask for before it has proved who it
 // is. It is safe for concurrent use.
 type strangers struct {
+	rate  rate.Limit
+	burst int
+
 	mu      sync.Mutex // guards sources
 	sources map[netip.Prefix]*sourceUse
 }
@@ -28,11 +31,18 @@ const (
 	strangerBurst = 120
 	strangerOpen  = 64
 
+	// STUN replies to where members come from: hundreds may stand behind one
+	// NAT, and nobody who spoofs their address shall use up their share.
+	knownRate  = 2000 // per second
+	knownBurst = 4000
+
 	strangerForget = 2 * time.Minute
 	maxSources     = 100_000
 )
 
-func newStrangers() *strangers { return &strangers{sources: make(map[netip.Prefix]*sourceUse)} }
+func newStrangers(r rate.Limit, burst int) *strangers {
+	return &strangers{rate: r, burst: burst, sources: make(map[netip.Prefix]*sourceUse)}
+}
 
 func sourceOf(a netip.Addr) netip.Prefix {
 	bits := 32
@@ -56,7 +66,7 @@ func (s *strangers) useLocked(a netip.Addr, now time.Time) *sourceUse {
 		}
 	}
 	if u == nil {
-		u = &sourceUse{limit: rate.NewLimiter(strangerRate, strangerBurst)}
+		u = &sourceUse{limit: rate.NewLimiter(s.rate, s.burst)}
 		s.sources[p] = u
 	}
 	u.seen = now
