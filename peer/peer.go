@@ -76,8 +76,8 @@ func New(c Config) *Peer {
 	return p
 }
 
-// Run keeps the session with the peer until ctx ends; it then tells the peer,
-// closes the session and returns nil. Call it once.
+// Run keeps the session with the peer until ctx ends; it then tells the peer, as
+// far as Send still can, closes the session and returns nil. Call it once.
 func (p *Peer) Run(ctx context.Context) error {
 	p.cfg.Underlay.watch(p, p.in.poke)
 	defer p.cfg.Underlay.unwatch(p)

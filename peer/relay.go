@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// maxLanes bounds the destinations of one relay in use at a time. Each
-	// is a channel that the server looks up in a list, so there should not
-	// be many more anyway.
+	// maxLanes bounds the destinations of one relay in use at a time. The
+	// channel of each outlives its lane: pion binds it anew for as long as
+	// the allocation lives, and the server looks it up in a list.
 	maxLanes = 256
 
 	// verifyEvery is the pause between two looks whether the server still

@@ -40,7 +40,8 @@ type Event struct {
 }
 
 // Pair is the sealed signaling between this node and one other: bytes in,
-// bytes and an event out. It has no clock and no socket.
+// bytes and an event out. It has no socket, and no clock but
+// for the number that its first session gets.
 //
 // A session is one offer and its answer; the newest replaces the one before.
 // Of two offers that cross, the lower node key's stands:
@@ -288,8 +289,5 @@ func (p *Pair) openEpoch(msg []byte) (Event, error) {
 
 func (p *Pair) outward() ends { return ends{network: p.self.Network, from: p.local, to: p.remote} }
 func (p *Pair) inward() ends  { return ends{network: p.self.Network, from: p.remote, to: p.local} }
-
-// RemoteEpoch is the peer's epoch as far as it is known.
-func (p *Pair) RemoteEpoch() Epoch { return p.remoteEpoch }
 
 func compareKeys(a, b config.NodeKey) int { return slices.Compare(a[:], b[:]) }

@@ -3,6 +3,8 @@ package tun
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/p2ptun/p2ptun/config"
 )
 
 // claim is a range of addresses that the host already uses.
@@ -47,10 +49,8 @@ func firstConflict(networks []netip.Prefix, claims []claim) error {
 			if c.routed {
 				what = "is routed through"
 			}
-			return &hintError{
-				err:  fmt.Errorf("the network's %s collides with %s, which %s interface %s", n, c.prefix, what, c.link),
-				hint: fmt.Sprintf("disconnect %s, or make the network anew with another range (--prefix)", c.link),
-			}
+			return config.WithHint(fmt.Errorf("the network's %s collides with %s, which %s interface %s", n, c.prefix, what, c.link),
+				fmt.Sprintf("disconnect %s, or make the network anew with another range (--prefix)", c.link))
 		}
 	}
 	return nil

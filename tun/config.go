@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/p2ptun/p2ptun/config"
 )
 
 // MTU limits of the interface, in bytes of inner IP packet.
@@ -69,8 +71,6 @@ func checkName(name string) error {
 	if !bad {
 		return nil
 	}
-	return &hintError{
-		err:  fmt.Errorf("interface name %q is not possible", name),
-		hint: fmt.Sprintf("give --interface 1 to %d letters, digits, '.', '_' or '-'", maxNameLen),
-	}
+	return config.WithHint(fmt.Errorf("interface name %q is not possible", name),
+		fmt.Sprintf("give --interface 1 to %d letters, digits, '.', '_' or '-'", maxNameLen))
 }

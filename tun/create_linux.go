@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/p2ptun/p2ptun/config"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -71,10 +72,8 @@ func reclaim(name string) error {
 		return err
 	}
 	if !isOurs(link) {
-		return &hintError{
-			err:  fmt.Errorf("the name is taken by a %s interface that is not p2ptun's", link.Type()),
-			hint: "choose another name with --interface NAME",
-		}
+		return config.WithHint(fmt.Errorf("the name is taken by a %s interface that is not p2ptun's", link.Type()),
+			"choose another name with --interface NAME")
 	}
 	file, err := attach(name, tunFlags)
 	if err != nil {
@@ -104,16 +103,14 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EBUSY):
-		return &hintError{
-			err:  errors.New("another p2ptun process is using it"),
-			hint: "stop that one with p2ptun down, or choose another name with --interface NAME",
-		}
+		return config.WithHint(errors.New("another p2ptun process is using it"),
+			"stop that one with p2ptun down, or choose another name with --interface NAME")
 	case errors.Is(err, unix.ENOENT):
-		return &hintError{err, "load the driver with modprobe tun; give a container --device /dev/net/tun"}
+		return config.WithHint(err, "load the driver with modprobe tun; give a container --device /dev/net/tun")
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return &hintError{err, "this kernel has no TUN driver (CONFIG_TUN): try modprobe tun, or another kernel"}
+		return config.WithHint(err, "this kernel has no TUN driver (CONFIG_TUN): try modprobe tun, or another kernel")
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return &hintError{err, "run as root (sudo), or grant CAP_NET_ADMIN; give a container --cap-add NET_ADMIN --device /dev/net/tun"}
+		return config.WithHint(err, "run as root (sudo), or grant CAP_NET_ADMIN; give a container --cap-add NET_ADMIN --device /dev/net/tun")
 	}
 	return err
 }

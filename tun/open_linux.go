@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/p2ptun/p2ptun/config"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -96,10 +97,8 @@ func addAddrs(link netlink.Link, prefixes []netip.Prefix) (ipv4Only bool, err er
 		added++
 	}
 	if added == 0 {
-		return false, &hintError{
-			err:  errors.New("the network is IPv6 only and IPv6 is switched off on this host"),
-			hint: "switch it on: sysctl net.ipv6.conf.default.disable_ipv6=0",
-		}
+		return false, config.WithHint(errors.New("the network is IPv6 only and IPv6 is switched off on this host"),
+			"switch it on: sysctl net.ipv6.conf.default.disable_ipv6=0")
 	}
 	return ipv4Only, nil
 }

@@ -75,6 +75,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		Allow:     func(a netip.Addr) bool { return !prefixes[0].Contains(a) && !prefixes[1].Contains(a) },
 	})
 	handler.underlay.Store(d.underlay)
+	// Watch will tell them too, but the first offers shall not wait for it.
 	if addrs, err := tun.LocalAddrs(); err == nil {
 		d.underlay.SetAddresses(addrs)
 	}

@@ -17,7 +17,7 @@ var mayImport = map[string][]string{
 	"peer":            {"signaling", "config"},
 	"signaling/hub":   {"signaling", "config"},
 	"signaling":       {"config"},
-	"tun":             {},
+	"tun":             {"config"},
 	"config":          {},
 	"internal/natlab": {},
 	"internal/e2e":    {"tunnel", "peer", "internal/natlab"},

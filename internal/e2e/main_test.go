@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"cmp"
-	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -42,6 +41,6 @@ func binary(t *testing.T) string {
 // requireLab skips a test that cannot run here, with the reason.
 func requireLab(t *testing.T) {
 	if err := cmp.Or(natlab.Available(), natlab.TUNAvailable()); err != nil {
-		t.Skip(fmt.Sprint("no lab here: ", err))
+		t.Skip("no lab here: ", err)
 	}
 }
