@@ -150,13 +150,15 @@ func (d *Dir) SaveMembers(m Members) error { return d.save(membersFile, m) }
 
 // KeptInvite is an invite on the node that keeps it.
 type KeptInvite struct {
-	Secret   []byte      `json:"secret"`
-	Created  time.Time   `json:"created"`
-	Expires  time.Time   `json:"expires"`
-	Uses     int         `json:"uses"` // how many machines may join with it
-	Tags     []string    `json:"tags,omitempty"`
-	Revoked  bool        `json:"revoked,omitempty"`
-	Admitted []Admission `json:"admitted,omitempty"`
+	Secret        []byte        `json:"secret"`
+	Created       time.Time     `json:"created"`
+	Expires       time.Time     `json:"expires"`
+	Uses          int           `json:"uses"` // how many machines may join with it
+	Tags          []string      `json:"tags,omitempty"`
+	Replaces      NodeKey       `json:"replaces,omitzero"`                // the machine takes this one's name and address
+	MemberExpires time.Duration `json:"member_expires,omitempty"` // nanoseconds after joining; 0: never
+	Revoked       bool          `json:"revoked,omitempty"`
+	Admitted      []Admission   `json:"admitted,omitempty"`
 }
 
 // Format hides the secret from every verb of package fmt.
@@ -168,8 +170,9 @@ func (i KeptInvite) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(i
 // Admission is one machine that an invite let in. It is written before the
 // machine is told, so that a crash never counts a use twice or forgets one.
 type Admission struct {
-	Node   NodeKey `json:"node"`
-	Record []byte  `json:"record"`
+	Node       NodeKey `json:"node"`
+	Record     []byte  `json:"record"`               // signed
+	Revocation []byte  `json:"revocation,omitempty"` // signed, of the machine that it replaces
 }
 
 // LoadInvites reads the invites this node keeps.

@@ -28,10 +28,10 @@ const (
 
 // Credential is what a hello shows besides the node's own keys.
 type Credential struct {
-	Record []byte // signed record of a member
-	Access []byte // hub's access key, of a network's creator
-	Ticket []byte // of a joiner
-	Since  uint64 // newest member sequence taken from this hub
+	Proof  [][]byte // of a member, see Hello
+	Access []byte   // hub's access key, of a network's creator
+	Ticket []byte   // of a joiner
+	Since  uint64   // newest Members.Sequence taken from this hub
 }
 
 // Down is delivered like a frame when a connection ended, when the hub refused

@@ -47,7 +47,7 @@ func (c *Client) handshake(conn *websocket.Conn) (*Welcome, error) {
 	hello := &Hello{
 		Network: h.Network, Node: h.Node, Nonce: nonce, Signature: h.SignHello(c.cfg.Self.Node),
 		Epoch: c.cfg.Self.Epoch, Presence: c.presence,
-		Record: cred.Record, Ticket: cred.Ticket, Since: cred.Since,
+		Proof: cred.Proof, Ticket: cred.Ticket, Since: cred.Since,
 	}
 	if len(cred.Access) > 0 {
 		hello.Access = h.AccessProof(cred.Access)

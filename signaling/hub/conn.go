@@ -34,6 +34,8 @@ type conn struct {
 	shake  signaling.Handshake
 	online signaling.Online
 	keeper config.NodeKey // a joiner's
+	roster *roster        // the network's
+	unuse  func()         // of roster; nil before it is used
 	since  uint64
 
 	member atomic.Bool // set once, by the handshake or by the upgrade
@@ -71,6 +73,11 @@ func (c *conn) node() config.NodeKey       { return c.shake.Node }
 func (c *conn) run(ctx context.Context) {
 	defer c.known()
 	defer c.ws.Close()
+	defer func() {
+		if c.unuse != nil {
+			c.unuse()
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.ws.Close() })

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
@@ -43,7 +44,7 @@ func (c *conn) handshake() error {
 
 func (c *conn) authorize(hello *signaling.Hello) error {
 	switch {
-	case len(hello.Record) > 0:
+	case len(hello.Proof) > 0:
 		return c.authorizeMember(hello)
 	case len(hello.Ticket) > 0:
 		return c.authorizeJoiner(hello.Ticket)
@@ -52,12 +53,8 @@ func (c *conn) authorize(hello *signaling.Hello) error {
 }
 
 func (c *conn) authorizeMember(hello *signaling.Hello) error {
-	rec, err := signaling.ParseRecord(hello.Network, hello.Record)
-	switch {
-	case err != nil:
-		return refuse(signaling.CodeUnauthorized, "%v", err)
-	case rec.Node != hello.Node:
-		return refuse(signaling.CodeUnauthorized, "the member record is another node's")
+	if err := c.checkProof(hello); err != nil {
+		return err
 	}
 	known, err := c.hub.store.Known(hello.Network)
 	if err != nil {
@@ -68,14 +65,42 @@ func (c *conn) authorizeMember(hello *signaling.Hello) error {
 			return err
 		}
 	}
-	current, err := c.hub.publish(hello.Network, []*signaling.SignedRecord{rec})
-	if err != nil {
+	c.roster, c.unuse = c.hub.rosters.use(hello.Network)
+	if _, err := c.publish(hello.Proof); err != nil {
 		return err
 	}
-	if !current[0].Live(time.Now()) {
+	var rec *signaling.SignedRecord
+	var revoked bool
+	if err := c.roster.look(func(r *signaling.Roster) {
+		rec, _ = r.Record(hello.Node)
+		revoked = r.IsRevoked(hello.Node)
+	}); err != nil {
+		return err
+	}
+	switch {
+	case revoked:
+		return c.revocation(hello.Node)
+	case rec == nil:
+		return refuse(signaling.CodeUnauthorized, "no admin of the network vouches for this machine")
+	case !rec.Live(time.Now()):
 		return refuse(signaling.CodeUnauthorized, "the membership has expired")
 	}
 	c.member.Store(true)
+	return nil
+}
+
+// checkProof refuses a proof that is not the node's, before anything is made
+// for its network: a record that the network's key has signed, or a delegate
+// of it.
+func (c *conn) checkProof(hello *signaling.Hello) error {
+	if len(hello.Proof) > signaling.MaxProof {
+		return refuse(signaling.CodeProtocol, "the proof of membership is too long")
+	}
+	proof := signaling.NewRoster(hello.Network)
+	change := proof.Merge(hello.Proof...)
+	if _, ok := proof.Record(hello.Node); !ok || change.Err != nil {
+		return refuse(signaling.CodeUnauthorized, "the proof of membership is not valid")
+	}
 	return nil
 }
 
@@ -105,8 +130,7 @@ func (c *conn) authorizeJoiner(ticket []byte) error {
 	}
 	switch t.State {
 	case signaling.TicketOpen:
-		c.keeper = t.Keeper
-		return nil
+		return c.serveJoiner(t.Keeper)
 	case signaling.TicketUsed:
 		return refuse(signaling.CodeUsed, "the invite was used")
 	case signaling.TicketExpired:
@@ -115,4 +139,18 @@ func (c *conn) authorizeJoiner(ticket []byte) error {
 		return refuse(signaling.CodeRevoked, "the invite was revoked")
 	}
 	return refuse(signaling.CodeTicket, "the invite is not open")
+}
+
+// serveJoiner lets a joiner ask its keeper, if that one may admit still.
+func (c *conn) serveJoiner(keeper config.NodeKey) error {
+	c.roster, c.unuse = c.hub.rosters.use(c.network())
+	c.keeper = keeper
+	var revoked bool
+	if err := c.roster.look(func(r *signaling.Roster) { revoked = r.IsRevoked(keeper) }); err != nil {
+		return err
+	}
+	if revoked {
+		return refuse(signaling.CodeRevoked, "the invite was revoked, with the machine that kept it")
+	}
+	return nil
 }

@@ -40,7 +40,7 @@ type Hub struct {
 	state       *state
 	store       Store
 	bus         Bus
-	digests     digests
+	rosters     *rosters
 	listener    net.Listener
 	relay       *relay
 	credentials *credentials
@@ -79,7 +79,7 @@ func New(cfg Config) (*Hub, error) {
 	}
 	h := &Hub{
 		log: cfg.Log, identity: st.identity, timing: defaultTiming,
-		state: st, store: st.store, bus: newLocalBus(),
+		state: st, store: st.store, bus: newLocalBus(), rosters: newRosters(st.store),
 		admitted:    newAdmitted(cfg.AllowPrivatePeers || privateGiven(cfg.PublicAddrs)),
 		strangers:   newStrangers(strangerRate, strangerBurst),
 		credentials: newCredentials(),

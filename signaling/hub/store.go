@@ -45,8 +45,8 @@ type Entry struct {
 
 // The tables of a network.
 const (
-	tableRecords = "records" // node key → signed record
-	tableTickets = "tickets" // ticket hash → storedTicket
+	tableStatements = "statements" // signaling.Statement.Key → signed statement
+	tableTickets    = "tickets"    // ticket hash → storedTicket
 )
 
 // Quotas, far above what a hub on a small machine serves.

@@ -53,9 +53,9 @@ func (c *conn) ping() error {
 func (c *conn) do(it item) error {
 	switch {
 	case it.since != nil:
-		return c.sendRecords(*it.since, true)
+		return c.sendStatements(*it.since, true)
 	case it.records:
-		return c.sendRecords(c.sent, false)
+		return c.sendStatements(c.sent, false)
 	case it.upgrade:
 		return c.upgrade()
 	}
@@ -93,11 +93,11 @@ func (c *conn) greet(since uint64) error {
 		return nil
 	}
 	// Watching before reading: no change falls between.
-	c.onRelease(c.hub.store.Watch(c.network(), tableRecords, c.queue.recordsChanged))
+	c.onRelease(c.hub.store.Watch(c.network(), tableStatements, c.queue.recordsChanged))
 	if c.remote.IsValid() {
 		c.onRelease(c.hub.admitted.hold(c.network(), c.remote.Addr()))
 	}
-	if err := c.sendRecords(since, true); err != nil {
+	if err := c.sendStatements(since, true); err != nil {
 		return err
 	}
 	c.attach()
@@ -120,13 +120,12 @@ func (c *conn) upgrade() error {
 	if c.member.Load() {
 		return nil
 	}
-	node := c.node()
-	e, err := c.hub.store.Get(c.network(), tableRecords, node[:])
+	var rec *signaling.SignedRecord
+	err := c.roster.look(func(r *signaling.Roster) { rec, _ = r.Record(c.node()) })
 	if err != nil {
 		return err
 	}
-	rec, err := signaling.ParseRecord(c.network(), e.Value)
-	if err != nil || !rec.Live(time.Now()) {
+	if rec == nil || !rec.Live(time.Now()) {
 		return nil // not admitted after all
 	}
 	for _, f := range c.release {
@@ -142,12 +141,12 @@ func (c *conn) upgrade() error {
 // sendKeeper gives a joiner the one record it needs: its keeper's sealing key
 // is there.
 func (c *conn) sendKeeper() error {
-	e, err := c.hub.store.Get(c.network(), tableRecords, c.keeper[:])
-	if err != nil {
+	var rec *signaling.SignedRecord
+	if err := c.roster.look(func(r *signaling.Roster) { rec, _ = r.Record(c.keeper) }); err != nil {
 		return err
 	}
-	if e.Revision == 0 {
+	if rec == nil {
 		return fmt.Errorf("keeper %v has no record", c.keeper)
 	}
-	return c.writeFrame(&signaling.Members{Records: [][]byte{e.Value}})
+	return c.writeFrame(&signaling.Members{Statements: [][]byte{rec.Bytes()}})
 }

@@ -1,0 +1,148 @@
+package signaling
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+)
+
+// Revoke returns the statements that throw a node out, to be published
+// together. With an admin all that it has signed becomes void: unless it is to
+// go as well, what the network would lose is signed again in a's name.
+func (r *Roster) Revoke(a Admin, node config.NodeKey, dropSigned bool) ([][]byte, error) {
+	if r.admins[node] && !a.IsNetwork() {
+		return nil, fmt.Errorf("revoke an admin: %w", ErrNetworkKey)
+	}
+	s, err := a.Revoke(node)
+	if err != nil {
+		return nil, err
+	}
+	list := [][]byte{s.raw}
+	if !r.admins[node] || dropSigned {
+		return list, nil
+	}
+	kept, err := r.inherit(a, s)
+	return append(list, kept...), err
+}
+
+// Admitted returns the members that are so by this admin's word alone: who goes
+// with it, unless they are kept.
+func (r *Roster) Admitted(admin config.NodeKey) []*SignedRecord {
+	var list []*SignedRecord
+	for _, rec := range r.Live(time.Time{}) {
+		if rec.statement.Signer == Signer(admin) {
+			list = append(list, rec)
+		}
+	}
+	return list
+}
+
+// inherit signs again what would be void after the revocation.
+func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
+	after := r.clone()
+	after.Merge(revocation.raw)
+	var list [][]byte
+	add := func(s *Statement, err error) error {
+		if err == nil {
+			list = append(list, s.raw)
+		}
+		return err
+	}
+	for node := range r.revoked {
+		if !after.revoked[node] {
+			if err := add(a.Revoke(node)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if r.hubs != nil && after.hubs != r.hubs {
+		raw, err := after.SetHubs(a, r.Hubs().Hubs)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, raw)
+	}
+	for node, rec := range r.records {
+		if node == revocation.Node || after.records[node] != nil {
+			continue
+		}
+		again := rec.Record
+		again.Sequence = 1
+		signed, err := a.Record(again)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, signed.Bytes())
+	}
+	return list, nil
+}
+
+// Delegate returns the statements that make a member an admin, to be published
+// together: its record is from then on the network key's alone to change.
+func (r *Roster) Delegate(a Admin, node config.NodeKey) ([][]byte, error) {
+	rec, ok := r.members[node]
+	if !ok {
+		return nil, fmt.Errorf("delegate: %v is no member", node)
+	}
+	d, err := a.Delegate(node)
+	if err != nil {
+		return nil, err
+	}
+	list := [][]byte{d.raw}
+	if r.byNetwork(rec.statement) {
+		return list, nil
+	}
+	own, err := r.renew(a, rec, func(*Record) {})
+	if err != nil {
+		return nil, err
+	}
+	return append(list, own), nil
+}
+
+// Extend returns the statement that moves the end of a membership; the zero
+// time is none.
+func (r *Roster) Extend(a Admin, node config.NodeKey, expires time.Time) ([]byte, error) {
+	rec, ok := r.records[node]
+	if !ok {
+		return nil, fmt.Errorf("extend: %v is no member", node)
+	}
+	if r.admins[node] && !a.IsNetwork() {
+		return nil, fmt.Errorf("extend the membership of an admin: %w", ErrNetworkKey)
+	}
+	return r.renew(a, rec, func(next *Record) { next.Expires = expires })
+}
+
+// renew signs a record that comes after rec.
+func (r *Roster) renew(a Admin, rec *SignedRecord, change func(*Record)) ([]byte, error) {
+	next := rec.Record
+	if next.Sequence == math.MaxUint64 {
+		return nil, config.WithHint(fmt.Errorf("the record of %q cannot be changed any more: an admin has signed it with the last sequence number", rec.Name),
+			"revoke that admin with the network's key")
+	}
+	next.Sequence++
+	change(&next)
+	signed, err := a.Record(next)
+	if err != nil {
+		return nil, err
+	}
+	return signed.Bytes(), nil
+}
+
+// SetHubs returns the statement that names the network's hubs anew.
+func (r *Roster) SetHubs(a Admin, hubs []config.Hub) ([]byte, error) {
+	l := HubList{Sequence: 1, Hubs: hubs}
+	if old := r.Hubs(); old != nil {
+		if old.Sequence == math.MaxUint64 {
+			return nil, config.WithHint(fmt.Errorf("the hub list cannot be changed any more: an admin has signed it with the last sequence number"),
+				"revoke that admin with the network's key")
+		}
+		l.Sequence = old.Sequence + 1
+	}
+	s, err := a.Hubs(l)
+	if err != nil {
+		return nil, err
+	}
+	return s.raw, nil
+}
