@@ -45,6 +45,9 @@ type Hub struct {
 	Key  HubKey   // identity that the hub proves in its welcome
 }
 
+// Equal says whether both are the same hub at the same addresses.
+func (h Hub) Equal(other Hub) bool { return h.Key == other.Key && slices.Equal(h.URLs, other.URLs) }
+
 // HubLink lets its holder create networks on a hub.
 type HubLink struct {
 	Hub

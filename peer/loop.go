@@ -104,6 +104,9 @@ func (l *loop) take(n news, now time.Time) {
 	for _, b := range n.sealed {
 		l.open(b, now)
 	}
+	for _, b := range n.notes {
+		l.seal(message{Type: typeNote, Note: b})
+	}
 }
 
 // renewed notes that the peer runs anew: what it had is gone, what was offered

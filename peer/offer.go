@@ -139,6 +139,7 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	l.next, l.restart = g, ""
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
+	l.p.cfg.OnSession()
 	return nil
 }
 
@@ -154,6 +155,7 @@ func (l *loop) answered(content []byte, now time.Time) error {
 		l.drop(now)
 		return err
 	}
+	l.p.cfg.OnSession()
 	return nil
 }
 
@@ -162,6 +164,10 @@ func (l *loop) told(content []byte, now time.Time) error {
 	m, err := decodeMessage(content)
 	if err != nil {
 		return err
+	}
+	if m.Type == typeNote {
+		l.p.cfg.OnNote(m.Note)
+		return nil
 	}
 	for _, g := range []*generation{l.current, l.next} {
 		if g == nil || g.started.IsZero() || g.remoteUfrag != m.Ufrag {

@@ -46,6 +46,14 @@ type Config struct {
 	// block. Nil: nobody is told.
 	OnSource func(relay *Relay, addr netip.AddrPort)
 
+	// OnSession is told, on Run's goroutine, that a session with the peer
+	// begins: what Tell sends from now on it can open. Nil: nobody is told.
+	OnSession func()
+
+	// OnNote takes what the peer has told. It is called on Run's goroutine
+	// and may keep the note. Nil: notes are dropped.
+	OnNote func(note []byte)
+
 	// Alive is when the last authentic packet of the tunnel came from the
 	// peer. While that is recent no new session is made for what ICE thinks
 	// of the old one. Nil: never. Safe for concurrent use.
@@ -67,6 +75,12 @@ func New(c Config) *Peer {
 	}
 	if c.OnSource == nil {
 		c.OnSource = func(*Relay, netip.AddrPort) {}
+	}
+	if c.OnSession == nil {
+		c.OnSession = func() {}
+	}
+	if c.OnNote == nil {
+		c.OnNote = func([]byte) {}
 	}
 	if c.Alive == nil {
 		c.Alive = func() time.Time { return time.Time{} }
@@ -96,6 +110,14 @@ func (p *Peer) Receive(sealed []byte) {
 // is online. That a peer goes offline changes nothing but that it is sent no
 // more offers.
 func (p *Peer) SetOnline(online bool, epoch signaling.Epoch) { p.in.setOnline(online, epoch) }
+
+// Tell sends a note of up to MaxNote bytes to the peer, best effort, if there
+// is a session; what both have to know in the end they compare at OnSession.
+func (p *Peer) Tell(note []byte) {
+	if len(note) > MaxNote || !p.in.tell(note) {
+		p.cfg.Underlay.drops.overflow.Add(1)
+	}
+}
 
 // Wake says that packets wait for a path.
 func (p *Peer) Wake() { p.in.wanted() }

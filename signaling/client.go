@@ -59,6 +59,7 @@ type Client struct {
 	cfg      ClientConfig
 	presence []byte
 	kick     chan struct{}
+	hub      atomic.Pointer[config.Hub]
 	link     atomic.Pointer[link] // nil: no connection
 
 	netDial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: package net's; for tests
@@ -73,10 +74,27 @@ type link struct {
 
 // NewClient returns a client that Run connects.
 func NewClient(cfg ClientConfig) *Client {
-	return &Client{
+	c := &Client{
 		cfg:      cfg,
 		presence: SignPresence(cfg.Self.Node, cfg.Self.Network, cfg.Self.Epoch),
 		kick:     make(chan struct{}, 1),
+	}
+	c.hub.Store(&cfg.Hub)
+	return c
+}
+
+// SetHub makes the client leave its hub for another. It is safe for concurrent
+// use, and does nothing for the hub that it has.
+func (c *Client) SetHub(hub config.Hub) {
+	if hub.Equal(*c.hub.Swap(&hub)) {
+		return
+	}
+	if s := c.link.Load(); s != nil {
+		s.conn.Close() // the reader notices
+	}
+	select {
+	case c.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -85,8 +103,9 @@ func NewClient(cfg ClientConfig) *Client {
 func (c *Client) Run(ctx context.Context) error {
 	backoff, attempt := backoffMin, 0
 	for {
-		urls := c.cfg.Hub.URLs
-		welcomed, err := c.connect(ctx, urls[attempt%len(urls)])
+		hub := c.hub.Load()
+		urls := hub.URLs
+		welcomed, err := c.connect(ctx, hub.Key, urls[attempt%len(urls)])
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -141,7 +160,7 @@ func (c *Client) Send(m Message) bool {
 }
 
 // connect makes one connection and serves it to its end.
-func (c *Client) connect(ctx context.Context, url string) (welcomed bool, err error) {
+func (c *Client) connect(ctx context.Context, key config.HubKey, url string) (welcomed bool, err error) {
 	conn, err := c.dial(ctx, url)
 	if err != nil {
 		return false, err
@@ -159,7 +178,7 @@ func (c *Client) connect(ctx context.Context, url string) (welcomed bool, err er
 	}()
 	conn.SetReadLimit(MaxFrame)
 	conn.SetReadDeadline(time.Now().Add(dialTimeout))
-	welcome, err := c.handshake(conn)
+	welcome, err := c.handshake(conn, key)
 	if err != nil {
 		return false, err
 	}

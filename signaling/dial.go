@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/gorilla/websocket"
+	"github.com/p2ptun/p2ptun/config"
 )
 
 func (c *Client) dial(ctx context.Context, url string) (*websocket.Conn, error) {
@@ -29,7 +30,7 @@ func (c *Client) dial(ctx context.Context, url string) (*websocket.Conn, error) 
 }
 
 // handshake proves both ends to each other.
-func (c *Client) handshake(conn *websocket.Conn) (*Welcome, error) {
+func (c *Client) handshake(conn *websocket.Conn, hub config.HubKey) (*Welcome, error) {
 	challenge, err := expect[*Challenge](conn)
 	if err != nil {
 		return nil, err
@@ -37,8 +38,8 @@ func (c *Client) handshake(conn *websocket.Conn) (*Welcome, error) {
 	if len(challenge.Nonce) != NonceSize {
 		return nil, fmt.Errorf("handshake with the hub: a nonce of %d bytes", len(challenge.Nonce))
 	}
-	if challenge.Hub != c.cfg.Hub.Key {
-		return nil, fmt.Errorf("the hub says it is %v, not %v: its state was lost or another hub took its address", challenge.Hub, c.cfg.Hub.Key)
+	if challenge.Hub != hub {
+		return nil, fmt.Errorf("the hub says it is %v, not %v: its state was lost or another hub took its address", challenge.Hub, hub)
 	}
 	nonce := make([]byte, NonceSize)
 	rand.Read(nonce)

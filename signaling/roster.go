@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,6 +30,7 @@ import (
 type Roster struct {
 	network config.NetworkKey
 	known   map[string]*Statement // by Statement.Key
+	hashes  map[[32]byte]*Statement
 	admins  map[config.NodeKey]bool
 	barred  map[config.NodeKey]bool // revoked by the network's key
 	signed  map[Signer]int          // how much each delegate has signed
@@ -51,6 +53,7 @@ func NewRoster(network config.NetworkKey) *Roster {
 	r := &Roster{
 		network: network,
 		known:   make(map[string]*Statement),
+		hashes:  make(map[[32]byte]*Statement),
 		admins:  make(map[config.NodeKey]bool),
 		barred:  make(map[config.NodeKey]bool),
 		signed:  make(map[Signer]int),
@@ -75,6 +78,9 @@ func (r *Roster) Merge(raw ...[]byte) Change {
 	var c Change
 	var errs []error
 	for _, b := range raw {
+		if r.hashes[sha256.Sum256(b)] != nil {
+			continue
+		}
 		s, err := ParseStatement(r.network, b)
 		if err != nil {
 			errs = append(errs, err)
@@ -113,7 +119,10 @@ func (r *Roster) take(s *Statement) (bool, error) {
 		}
 		r.signed[s.Signer]++
 	}
-	r.known[key] = s
+	if old != nil {
+		delete(r.hashes, old.hash)
+	}
+	r.known[key], r.hashes[s.hash] = s, s
 	if s.Signer == Signer(r.network) {
 		r.empower(s)
 	}
@@ -135,7 +144,12 @@ func (r *Roster) empower(s *Statement) {
 		r.barred[s.Node] = true
 		delete(r.admins, s.Node)
 		delete(r.signed, Signer(s.Node))
-		maps.DeleteFunc(r.known, func(_ string, o *Statement) bool { return o.Signer == Signer(s.Node) })
+		for key, o := range r.known {
+			if o.Signer == Signer(s.Node) {
+				delete(r.known, key)
+				delete(r.hashes, o.hash)
+			}
+		}
 	}
 }
 
@@ -173,6 +187,11 @@ func (r *Roster) Get(node config.NodeKey) (*SignedRecord, bool) {
 func (r *Roster) Record(node config.NodeKey) (*SignedRecord, bool) {
 	rec, ok := r.records[node]
 	return rec, ok
+}
+
+// Records returns what Record does of all nodes, ordered by node key.
+func (r *Roster) Records() []*SignedRecord {
+	return slices.SortedFunc(maps.Values(r.records), byNode)
 }
 
 // ByName returns the member of that name.
@@ -216,11 +235,8 @@ func (r *Roster) Statements() []*Statement {
 	return slices.SortedFunc(maps.Values(r.known), func(a, b *Statement) int { return slices.Compare(a.Key(), b.Key()) })
 }
 
-// Has says whether the roster holds this very statement.
-func (r *Roster) Has(s *Statement) bool {
-	known := r.known[string(s.Key())]
-	return known != nil && known.hash == s.hash
-}
+// Has says whether the roster holds the statement of that hash.
+func (r *Roster) Has(hash [32]byte) bool { return r.hashes[hash] != nil }
 
 // Proof returns the statements that make the node's record valid: a delegation
 // where a delegate signed it, then the record.
@@ -255,11 +271,7 @@ func (r *Roster) delegation(node config.NodeKey) *Statement {
 
 // Digest covers what Statements returns, see the function Digest.
 func (r *Roster) Digest() []byte {
-	hashes := make([][32]byte, 0, len(r.known))
-	for _, s := range r.known {
-		hashes = append(hashes, s.hash)
-	}
-	return Digest(hashes)
+	return Digest(slices.Collect(maps.Keys(r.hashes)))
 }
 
 // knows says whether there is a record of the node, be it one that lost.
@@ -267,6 +279,7 @@ func (r *Roster) knows(node config.NodeKey) bool { return r.records[node] != nil
 
 func (r *Roster) clone() *Roster {
 	c := *r
+	c.hashes = maps.Clone(r.hashes)
 	c.known, c.admins, c.barred, c.signed = maps.Clone(r.known), maps.Clone(r.admins), maps.Clone(r.barred), maps.Clone(r.signed)
 	return &c
 }

@@ -39,6 +39,7 @@ type device struct {
 	underlay *peer.Underlay
 	tasks    *errgroup.Group
 	cancel   context.CancelFunc
+	ipv4     netip.Addr // of this machine inside the tunnel
 }
 
 // start brings the tunnel up. What it made is undone when it fails.
@@ -50,11 +51,12 @@ func (n *Node) start(ctx context.Context) (err error) {
 			d.close()
 		}
 	}()
-	own, _ := n.roster.Get(n.self.Node.Public())
-	if own == nil {
-		return errors.New("this machine's own record is not valid any more")
+	own, err := n.own()
+	if err != nil {
+		return err
 	}
 	addrs := own.Addresses(n.self.Network)
+	d.ipv4 = own.IPv4
 	d.iface, err = tun.Open(tun.Config{Name: n.cfg.Interface, Prefixes: []netip.Prefix{
 		netip.PrefixFrom(addrs[0], n.node.Prefix.Bits()), netip.PrefixFrom(addrs[1], prefixes[0].Bits()),
 	}})
@@ -81,7 +83,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.tunnel = d
 	n.runTasks(ctx)
-	for _, rec := range n.roster.Live(time.Now()) {
+	for _, rec := range n.roster.Live(n.now()) {
 		n.addMember(rec)
 	}
 	if d.iface.IPv4Only() {

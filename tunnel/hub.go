@@ -32,6 +32,7 @@ func (n *Node) handle(m signaling.Message) {
 	case *signaling.Credentials:
 		n.takeCredentials(m)
 	case *signaling.Error:
+		n.learnProof(m)
 		if m.Code != signaling.CodeOffline { // the session sends again anyway
 			n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message)
 		}
@@ -55,6 +56,7 @@ func (n *Node) hubDown(err error) {
 	text := err.Error()
 	var refusal *signaling.Error
 	if errors.As(err, &refusal) {
+		n.learnProof(refusal)
 		text = "the hub refused: " + refusal.Message
 	}
 	n.link = hubLink{said: text}
@@ -103,4 +105,12 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 	n.tunnel.underlay.SetServers(servers)
 	life := time.Until(time.Unix(m.Expires, 0)) // by a clock that may be wrong
 	n.renew = time.Now().Add(min(max(life/2, time.Minute), maxRenew))
+}
+
+// learnProof takes what a refusal rests on: that this machine was thrown out is
+// believed of an admin alone.
+func (n *Node) learnProof(e *signaling.Error) {
+	if len(e.Proof) > 0 {
+		n.learn([][]byte{e.Proof}, true)
+	}
 }

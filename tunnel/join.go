@@ -65,7 +65,7 @@ type joining struct {
 func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
 	switch m := m.(type) {
 	case *signaling.Members:
-		for _, raw := range m.Records {
+		for _, raw := range m.Statements {
 			rec, err := signaling.ParseRecord(j.node.Network, raw)
 			if err == nil && rec.Node == j.node.Invite.Keeper {
 				j.keeper = rec
@@ -120,23 +120,26 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 	if a.Refusal != "" {
 		return false, j.refused(a.Refusal)
 	}
-	rec, err := signaling.ParseRecord(j.node.Network, a.Record)
-	if err != nil || rec.Node != j.self.Node.Public() || rec.WireGuard != j.self.WireGuard || rec.Sealing != j.self.Sealing.Public() {
-		return false, fmt.Errorf("the keeper's answer is not about this machine")
+	j.roster.Merge(a.Statements...)
+	self := j.self.Node.Public()
+	rec, ok := j.roster.Record(self)
+	if !ok || rec.WireGuard != j.self.WireGuard || rec.Sealing != j.self.Sealing.Public() {
+		return false, fmt.Errorf("the keeper's answer does not make a member of this machine")
 	}
 	if !a.Prefix.Contains(rec.IPv4) {
 		return false, fmt.Errorf("the keeper gave the address %v outside of the network's %v", rec.IPv4, a.Prefix)
 	}
 	joined := *j.node
 	joined.Name, joined.NetworkName, joined.Prefix = rec.Name, a.NetworkName, a.Prefix
-	joined.Discovery, joined.Hub, joined.Record, joined.Invite = a.DiscoveryKey, a.Hub, a.Record, nil
+	joined.Discovery, joined.Proof, joined.Invite = a.DiscoveryKey, j.roster.Proof(self), nil
+	if hubs := j.roster.Hubs(); hubs != nil {
+		joined.Hub = hubs.Hubs[0]
+	}
 	if err := j.cfg.Dir.SaveNode(&joined); err != nil {
 		return false, err
 	}
+	j.hub.SetHub(joined.Hub)
 	*j.node = joined
-	if _, err := j.roster.Merge(a.Record); err != nil {
-		return false, err
-	}
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
 	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)
 	return true, nil
@@ -161,7 +164,7 @@ func (j *joining) refused(code signaling.ErrorCode) error {
 func (n *Node) credential(ctx context.Context) signaling.Credential {
 	var c signaling.Credential
 	n.do(ctx, func() error {
-		c = signaling.Credential{Record: n.node.Record, Access: n.node.Access, Since: n.sync.sequence}
+		c = signaling.Credential{Proof: n.node.Proof, Access: n.node.Access, Since: n.sync.sequence}
 		if i := n.node.Invite; i != nil {
 			c.Ticket = signaling.NewInviteKeys(n.self.Network, i.Secret).Ticket()
 		}

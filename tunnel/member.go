@@ -12,6 +12,7 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
+	"golang.org/x/time/rate"
 	wgdevice "golang.zx2c4.com/wireguard/device"
 )
 
@@ -32,35 +33,40 @@ type member struct {
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
 	said     string       // the path that progress last told
+
+	compared time.Time     // when what both know was last compared
+	verify   *rate.Limiter // of statements that it sends
 }
 
 // addMember makes the session and the tunnel's end for a record.
 func (n *Node) addMember(rec *signaling.SignedRecord) {
-	if rec.Node == n.self.Node.Public() || n.tunnel == nil || !rec.Live(time.Now()) {
+	if rec.Node == n.self.Node.Public() || n.tunnel == nil || !rec.Live(n.now()) || n.updateMember(rec) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
-	m := &member{record: rec, lower: pair.Lower()}
+	m := &member{record: rec, lower: pair.Lower(), verify: rate.NewLimiter(verifyRate, verifyBurst)}
 	log := n.log.With("peer", rec.Name)
 	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
 	if m.lower {
 		m.endpoint.Lead()
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
 	m.session = peer.New(peer.Config{
 		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
 		Controlling: m.lower, Offerer: m.lower,
-		Send:     func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
-		OnPath:   m.setPath,
-		OnSource: func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
-		Alive:    func() time.Time { return unixNano(m.heardNS.Load()) },
+		Send:      func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
+		OnPath:    m.setPath,
+		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
+		OnSession: func() { n.later(ctx, m, func() { n.tellDigest(m) }) },
+		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
+		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
 	if err := n.configurePeer(m); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		n.tunnel.bind.RemoveEndpoint(m.endpoint)
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = cancel
 	n.running.Go(func() {
 		if err := m.session.Run(ctx); err != nil && ctx.Err() == nil {
 			log.Error("session ended", "err", err)
@@ -141,6 +147,7 @@ func (n *Node) poll(now time.Time) {
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
 	}
+	n.followHub(now)
 	n.tellGathered()
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
 		n.saveMembers()

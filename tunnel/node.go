@@ -55,6 +55,9 @@ type Node struct {
 	running sync.WaitGroup                     // the members' sessions
 	renew   time.Time                          // when to ask for new ones
 	ready   readiness
+	over    error          // why the loop is to return
+	refuse  map[string]int // what was refused, by kind
+	moveHub time.Time      // when to go to the network's new hub; zero: not at all
 
 	gathered string // the candidates that progress last told
 }
@@ -86,6 +89,7 @@ func New(cfg Config) (*Node, error) {
 		ended:   make(chan struct{}),
 		members: make(map[config.NodeKey]*member),
 		present: make(map[config.NodeKey]signaling.Epoch),
+		refuse:  make(map[string]int),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
@@ -142,12 +146,23 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.openKeeper(); err != nil {
 		return err
 	}
-	if err := n.start(ctx); err != nil {
-		return err
+	for {
+		if err := n.start(ctx); err != nil {
+			return err
+		}
+		err := n.loop(ctx)
+		n.stop()
+		if !errors.Is(err, errReaddress) {
+			return err
+		}
 	}
-	defer n.stop()
-	n.loop(ctx)
-	return nil
+}
+
+// end makes the loop return err, after what it is doing.
+func (n *Node) end(err error) {
+	if n.over == nil {
+		n.over = err
+	}
 }
 
 // tick is how often the loop looks at WireGuard's counters, and how often
@@ -157,13 +172,15 @@ const (
 	fastTick = 20 * time.Millisecond
 )
 
-func (n *Node) loop(ctx context.Context) {
+// loop serves the tunnel until ctx ends, or end is called.
+func (n *Node) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	n.over = nil
+	for n.over == nil {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case m := <-n.events:
 			n.handle(m)
 		case call := <-n.calls:
@@ -173,6 +190,7 @@ func (n *Node) loop(ctx context.Context) {
 			timer.Reset(n.nextPoll())
 		}
 	}
+	return n.over
 }
 
 // do runs f on the loop and waits for it. It fails when the loop is not
@@ -188,6 +206,20 @@ func (n *Node) do(ctx context.Context, f func() error) error {
 		return errors.New("the node is shutting down")
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// later has the loop run f, for a caller on a member's goroutine: that is not
+// kept when the member ends.
+func (n *Node) later(ctx context.Context, m *member, f func()) {
+	call := func() {
+		if n.members[m.record.Node] == m {
+			f()
+		}
+	}
+	select {
+	case n.calls <- call:
+	case <-ctx.Done():
 	}
 }
 

@@ -187,6 +187,7 @@ type NodeInfo struct {
 	Tags      []string     `json:"tags"`
 	Self      bool         `json:"self"`
 	Online    bool         `json:"online"`
+	Admin     bool         `json:"admin"` // may admit and revoke
 	Expires   *time.Time   `json:"expires"`
 }
 
@@ -195,7 +196,7 @@ type NodeInfo struct {
 func (n *Node) Nodes(ctx context.Context) ([]NodeInfo, error) {
 	nodes := []NodeInfo{}
 	err := n.do(ctx, func() error {
-		for _, rec := range n.roster.Live(time.Now()) {
+		for _, rec := range n.roster.Live(n.now()) {
 			nodes = append(nodes, n.nodeInfo(rec))
 		}
 		return nil
@@ -207,6 +208,7 @@ func (n *Node) nodeInfo(rec *signaling.SignedRecord) NodeInfo {
 	info := NodeInfo{
 		Name: rec.Name, ID: rec.Node.ID().String(), Addresses: rec.Addresses(n.self.Network),
 		Tags: append([]string{}, rec.Tags...), Self: rec.Node == n.self.Node.Public(),
+		Admin: n.roster.IsAdmin(rec.Node),
 	}
 	info.Online = info.Self && n.link.up
 	if m := n.members[rec.Node]; m != nil {
@@ -216,22 +218,4 @@ func (n *Node) nodeInfo(rec *signaling.SignedRecord) NodeInfo {
 		info.Expires = &rec.Expires
 	}
 	return info
-}
-
-// Invite makes an invite, stored before it is returned, and opens it at the
-// hub. Only the machine that holds the network's key can.
-func (n *Node) Invite(ctx context.Context, o signaling.InviteOptions) (token string, err error) {
-	err = n.do(ctx, func() error {
-		if n.keeper == nil {
-			return errNotKeeper
-		}
-		i, err := n.keeper.Invite(time.Now(), o)
-		if err != nil {
-			return err
-		}
-		n.sendTickets()
-		token = i.Token()
-		return nil
-	})
-	return token, err
 }

@@ -157,7 +157,7 @@ func (n *roster) forgetVoidLocked() error {
 	}
 	var void []Entry
 	for _, e := range entries {
-		if s, err := signaling.ParseStatement(n.network, e.Value); err != nil || !n.known.Has(s) {
+		if s, err := signaling.ParseStatement(n.network, e.Value); err != nil || !n.known.Has(s.Hash()) {
 			e.Value = nil
 			void = append(void, e)
 		}

@@ -1,0 +1,186 @@
+package tunnel
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/signaling"
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// What admins have signed also goes from node to node, inside the sealed
+// sessions: a hub that holds a revocation back, or shows each another list,
+// gains nothing. At the begin of a session both tell their digest; where they
+// differ both tell what they have, and send what the other lacks:
+//
+//	1 ‖ digest (32)
+//	2 ‖ first (8) ‖ last (8) ‖ hashes (8 each)     all that the sender has from first to last
+//	3 ‖ statements (2+n each)
+//
+// What is new and no record, thus rare and urgent, is told to some others at
+// once. Nothing waits for any of it.
+const (
+	noteDigest     = 1
+	noteHave       = 2
+	noteStatements = 3
+)
+
+const (
+	spreadTo = 8 // others that new revocations and the like are told to
+
+	compareEvery = 10 * time.Second // with one member, at most
+
+	// What one member can make this node verify.
+	verifyRate  = 20 // statements per second
+	verifyBurst = 2000
+)
+
+type hashPrefix [8]byte
+
+// told takes a note of a member.
+func (n *Node) told(m *member, note []byte) {
+	in := cryptobyte.String(note)
+	var kind uint8
+	ok := in.ReadUint8(&kind)
+	switch kind {
+	case noteDigest:
+		n.compare(m, in)
+	case noteHave:
+		ok = n.supply(m, in)
+	case noteStatements:
+		ok = n.learnFrom(m, in)
+	}
+	if !ok {
+		n.refused("note of a member", errNote)
+	}
+}
+
+var errNote = errors.New("it is not well formed")
+
+// tellDigest begins a comparison.
+func (n *Node) tellDigest(m *member) {
+	m.session.Tell(append([]byte{noteDigest}, n.roster.Digest()...))
+}
+
+// compare tells a member whose digest differs what we have.
+func (n *Node) compare(m *member, digest []byte) {
+	if bytes.Equal(digest, n.roster.Digest()) || time.Since(m.compared) < compareEvery {
+		return
+	}
+	m.compared = time.Now()
+	var have []hashPrefix
+	for _, s := range n.roster.Statements() {
+		hash := s.Hash()
+		have = append(have, hashPrefix(hash[:]))
+	}
+	slices.SortFunc(have, func(a, b hashPrefix) int { return bytes.Compare(a[:], b[:]) })
+	first := hashPrefix{}
+	for {
+		page := have[:min(len(have), (peer.MaxNote-17)/len(first))]
+		have = have[len(page):]
+		last := hashPrefix(bytes.Repeat([]byte{0xff}, len(first)))
+		if len(have) > 0 {
+			last = page[len(page)-1]
+		}
+		note := slices.Concat([]byte{noteHave}, first[:], last[:])
+		for _, h := range page {
+			note = append(note, h[:]...)
+		}
+		m.session.Tell(note)
+		if len(have) == 0 {
+			return
+		}
+		first = last // twice, which does no harm
+	}
+}
+
+// supply sends a member what it lacks of a range.
+func (n *Node) supply(m *member, in cryptobyte.String) bool {
+	var first, last hashPrefix
+	if !in.CopyBytes(first[:]) || !in.CopyBytes(last[:]) || len(in)%len(first) != 0 {
+		return false
+	}
+	has := make(map[hashPrefix]bool)
+	for h := range slices.Chunk([]byte(in), len(first)) {
+		has[hashPrefix(h)] = true
+	}
+	var lacks [][]byte
+	for _, s := range n.roster.Statements() {
+		hash := s.Hash()
+		h := hashPrefix(hash[:])
+		if !has[h] && bytes.Compare(first[:], h[:]) <= 0 && bytes.Compare(h[:], last[:]) <= 0 {
+			lacks = append(lacks, s.Bytes())
+		}
+	}
+	tellStatements(m, lacks)
+	return true
+}
+
+// tellStatements sends them in notes that they fit.
+func tellStatements(m *member, statements [][]byte) {
+	note := []byte{noteStatements}
+	for _, s := range statements {
+		if len(note)+2+len(s) > peer.MaxNote {
+			m.session.Tell(note)
+			note = []byte{noteStatements}
+		}
+		note = append(append(note, byte(len(s)>>8), byte(len(s))), s...)
+	}
+	if len(note) > 1 {
+		m.session.Tell(note)
+	}
+}
+
+// learnFrom takes the statements that a member sent.
+func (n *Node) learnFrom(m *member, in cryptobyte.String) bool {
+	var statements [][]byte
+	for !in.Empty() {
+		var s cryptobyte.String
+		if !in.ReadUint16LengthPrefixed(&s) {
+			return false
+		}
+		if !n.roster.Has(sha256.Sum256(s)) {
+			statements = append(statements, s)
+		}
+	}
+	if !m.verify.AllowN(time.Now(), len(statements)) {
+		n.refused("statements of a member", errors.New("too many at once"))
+		return true
+	}
+	n.learn(statements, false)
+	return true
+}
+
+// spread passes on what is new: to the hub, unless it comes from there, and
+// what throws somebody out or makes an admin to some members as well. Those
+// pass it on in turn, so it reaches all in a few steps.
+func (n *Node) spread(taken []*signaling.Statement, fromHub bool) {
+	var all, urgent [][]byte
+	for _, s := range taken {
+		all = append(all, s.Bytes())
+		if s.Record() == nil {
+			urgent = append(urgent, s.Bytes())
+		}
+	}
+	if !fromHub {
+		n.tellHub(all)
+	}
+	if len(urgent) == 0 {
+		return
+	}
+	var online []*member
+	for _, m := range n.members {
+		if m.online {
+			online = append(online, m)
+		}
+	}
+	rand.Shuffle(len(online), func(i, j int) { online[i], online[j] = online[j], online[i] })
+	for _, m := range online[:min(len(online), spreadTo)] {
+		tellStatements(m, urgent)
+	}
+}

@@ -1,0 +1,155 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
+)
+
+// What admins do. All of it is safe for concurrent use while the node runs, and
+// durable here when it returns; members that are reachable know within a moment,
+// the others when they come.
+
+// Invite makes an invite and opens it at the hub.
+func (n *Node) Invite(ctx context.Context, o signaling.InviteOptions) (token string, err error) {
+	err = n.do(ctx, func() error {
+		if n.keeper == nil {
+			return errNotAdmin
+		}
+		i, err := n.keeper.Invite(n.now(), o)
+		if err != nil {
+			return err
+		}
+		n.sendTickets()
+		token = i.Token()
+		return nil
+	})
+	return token, err
+}
+
+// Invites lists the invites that this machine keeps, the newest first.
+func (n *Node) Invites(ctx context.Context) (list []signaling.InviteInfo, err error) {
+	err = n.do(ctx, func() error {
+		if n.keeper == nil {
+			return errNotAdmin
+		}
+		list = n.keeper.List(n.now())
+		return nil
+	})
+	return list, err
+}
+
+// RevokeInvite ends an invite that this machine keeps. Members stay.
+func (n *Node) RevokeInvite(ctx context.Context, id string) error {
+	return n.do(ctx, func() error {
+		if n.keeper == nil {
+			return errNotAdmin
+		}
+		if err := n.keeper.RevokeInvite(id); err != nil {
+			return err
+		}
+		n.sendTickets()
+		return nil
+	})
+}
+
+// Revoked is what became of a node and, if it was an admin, of what it signed.
+type Revoked struct {
+	Name string   `json:"name"`
+	Kept []string `json:"kept"` // members that it had admitted, and that stay
+	Gone []string `json:"gone"` // members that it had admitted, and that went with it
+}
+
+// Revoke throws a member out for ever, by name or ID. With an admin go the
+// members that it admitted if dropAdmitted says so.
+func (n *Node) Revoke(ctx context.Context, name string, dropAdmitted bool) (*Revoked, error) {
+	result := &Revoked{Kept: []string{}, Gone: []string{}}
+	err := n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
+		if rec.Node == n.self.Node.Public() {
+			return nil, config.WithHint(fmt.Errorf("%s is this very machine", rec.Name),
+				"`p2ptun leave` leaves the network; another admin can revoke this machine")
+		}
+		result.Name = rec.Name
+		for _, m := range n.roster.Admitted(rec.Node) {
+			if m.Node == rec.Node {
+				continue
+			}
+			if dropAdmitted {
+				result.Gone = append(result.Gone, m.Name)
+			} else {
+				result.Kept = append(result.Kept, m.Name)
+			}
+		}
+		return n.roster.Revoke(admin, rec.Node, dropAdmitted)
+	})
+	return result, err
+}
+
+// Delegate makes a member an admin, by name or ID. Only a machine with the
+// network's key can.
+func (n *Node) Delegate(ctx context.Context, name string) error {
+	return n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
+		if n.roster.IsAdmin(rec.Node) {
+			return nil, fmt.Errorf("%s is an admin already", rec.Name)
+		}
+		return n.roster.Delegate(admin, rec.Node)
+	})
+}
+
+// Extend moves the end of a membership, by name or ID: to so long from now, or
+// with 0 to never.
+func (n *Node) Extend(ctx context.Context, name string, life time.Duration) error {
+	return n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
+		var end time.Time
+		if life > 0 {
+			end = n.now().Add(life)
+		}
+		raw, err := n.roster.Extend(admin, rec.Node, end)
+		return [][]byte{raw}, err
+	})
+}
+
+// govern signs statements about a member and makes them count.
+func (n *Node) govern(ctx context.Context, name string, sign func(signaling.Admin, *signaling.SignedRecord) ([][]byte, error)) error {
+	return n.do(ctx, func() error {
+		admin := n.admin()
+		if admin.IsZero() {
+			return errNotAdmin
+		}
+		rec, err := n.find(name)
+		if err != nil {
+			return err
+		}
+		statements, err := sign(admin, rec)
+		if err != nil {
+			return err
+		}
+		return n.issue(statements)
+	})
+}
+
+// issue makes statements of this machine's count: first here and on the disk.
+func (n *Node) issue(statements [][]byte) error {
+	n.learn(statements, false)
+	n.saveMembers()
+	if n.sync.unsaved {
+		return config.WithHint(fmt.Errorf("the state directory cannot be written; the change may be lost at the next start"), "make room, then do it again")
+	}
+	return nil
+}
+
+// find looks up a member by name or ID, also one whose membership has expired.
+func (n *Node) find(name string) (*signaling.SignedRecord, error) {
+	if rec, ok := n.roster.ByName(name); ok {
+		return rec, nil
+	}
+	for _, rec := range n.roster.Records() {
+		if rec.Node.ID().String() == name {
+			return rec, nil
+		}
+	}
+	return nil, config.WithHint(fmt.Errorf("no member has the name or ID %q", name), "`p2ptun nodes` lists them")
+}
