@@ -76,7 +76,7 @@ func child(role, path string) {
 			fmt.Println("limit:", err)
 			os.Exit(4)
 		}
-		fmt.Println("saved:", d.SaveMembers(Members{Records: [][]byte{make([]byte, 10_000)}}))
+		fmt.Println("saved:", d.SaveMembers(Members{Statements: [][]byte{make([]byte, 10_000)}}))
 	}
 	os.Exit(0)
 }

@@ -238,6 +238,10 @@ func (r *Roster) Statements() []*Statement {
 // Has says whether the roster holds the statement of that hash.
 func (r *Roster) Has(hash [32]byte) bool { return r.hashes[hash] != nil }
 
+// Statement returns the statement of that hash, nil if the roster does not hold
+// it.
+func (r *Roster) Statement(hash [32]byte) *Statement { return r.hashes[hash] }
+
 // Proof returns the statements that make the node's record valid: a delegation
 // where a delegate signed it, then the record.
 func (r *Roster) Proof(node config.NodeKey) [][]byte {

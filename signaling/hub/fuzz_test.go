@@ -17,7 +17,7 @@ func FuzzHandle(f *testing.F) {
 	since := uint64(3)
 	for _, m := range []signaling.Message{
 		&signaling.Signal{To: to, Sealed: []byte("x")}, &signaling.Join{To: keeper, Sealed: []byte("x")},
-		&signaling.Members{Since: &since}, &signaling.Members{Records: [][]byte{[]byte("record")}},
+		&signaling.Members{Since: &since}, &signaling.Members{Statements: [][]byte{[]byte("record")}},
 		&signaling.Tickets{Tickets: []signaling.Ticket{{Hash: make([]byte, 32), State: signaling.TicketOpen}}},
 		&signaling.Credentials{}, &signaling.Hello{}, &signaling.Presence{}, &signaling.Error{},
 	} {
@@ -37,7 +37,7 @@ func FuzzHandle(f *testing.F) {
 	if err := s.store.Create(network); err != nil {
 		f.Fatal(err)
 	}
-	h := &Hub{log: slog.New(slog.DiscardHandler), store: s.store, bus: newLocalBus(), credentials: newCredentials()}
+	h := &Hub{log: slog.New(slog.DiscardHandler), store: s.store, bus: newLocalBus(), credentials: newCredentials(), rosters: newRosters(s.store)}
 	var passed []signaling.Message
 	for _, node := range []config.NodeKey{keeper, to} {
 		h.bus.Attach(Seat{Network: network, Node: node, Deliver: func(e Event) bool {
@@ -51,6 +51,8 @@ func FuzzHandle(f *testing.F) {
 		c.keeper = keeper
 		c.shake = signaling.Handshake{Network: network, Node: config.NodeKey{9}}
 		c.member.Store(member)
+		c.roster, c.unuse = h.rosters.use(network)
+		defer c.unuse()
 		err := c.handle(websocket.TextMessage, frame)
 		for _, m := range passed {
 			switch m := m.(type) {

@@ -42,14 +42,14 @@ func TestHello(t *testing.T) {
 			return func(m *signaling.Hello) { m.Epoch++ }
 		}, signaling.CodeUnauthorized},
 		{"another's record", other, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Record = admin.record.Bytes() }
+			return func(m *signaling.Hello) { m.Proof = [][]byte{admin.record.Bytes()} }
 		}, signaling.CodeUnauthorized},
 		{"another network's record", other, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Record = stranger.record.Bytes() }
+			return func(m *signaling.Hello) { m.Proof = [][]byte{stranger.record.Bytes()} }
 		}, signaling.CodeUnauthorized},
 		{"expired record", expired, nil, signaling.CodeUnauthorized},
 		{"neither record nor ticket", other, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Record = nil }
+			return func(m *signaling.Hello) { m.Proof = nil }
 		}, signaling.CodeUnauthorized},
 		{"unknown network", stranger, nil, signaling.CodeNetwork},
 		{"unknown network, wrong access key", stranger, func(c *wsClient) func(*signaling.Hello) {

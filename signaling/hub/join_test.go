@@ -153,14 +153,14 @@ func TestJoin(t *testing.T) {
 	co.expectError(signaling.CodeOffline)
 
 	j.record = j.sign(t, signaling.Record{Sequence: 1}, 3)
-	l.ck.send(&signaling.Members{Records: [][]byte{j.record.Bytes()}})
+	l.ck.send(&signaling.Members{Statements: [][]byte{j.record.Bytes()}})
 	records, online, cred := c.greeting(true)
 	if len(records) != 3 || len(online) != 2 || cred.Username == "" {
 		t.Fatalf("upgraded joiner got %d records, %d online, credentials %v; want 3, 2, some", len(records), len(online), cred)
 	}
 	for _, m := range []*wsClient{co, l.ck} {
-		if m := expect[*signaling.Members](m); len(m.Records) != 1 || !bytes.Equal(m.Records[0], j.record.Bytes()) {
-			t.Fatalf("got %d records, want the joiner's", len(m.Records))
+		if m := expect[*signaling.Members](m); len(m.Statements) != 1 || !bytes.Equal(m.Statements[0], j.record.Bytes()) {
+			t.Fatalf("got %d records, want the joiner's", len(m.Statements))
 		}
 		if p := expect[*signaling.Presence](m); len(p.Online) != 1 || p.Online[0].Node != j.node() || !p.Online[0].Verify(l.network.Public().ID()) {
 			t.Fatalf("got %+v, want the joiner online", p)
@@ -178,10 +178,10 @@ func TestJoinAgain(t *testing.T) {
 	l := newJoinLab(t)
 	j := l.joiner()
 	record := j.sign(t, signaling.Record{Sequence: 1}, 3)
-	l.ck.send(&signaling.Members{Records: [][]byte{record.Bytes()}})
+	l.ck.send(&signaling.Members{Statements: [][]byte{record.Bytes()}})
 	expect[*signaling.Members](l.ck)
 	c := l.knock(t, j, true)
-	l.ck.send(&signaling.Members{Records: [][]byte{record.Bytes()}})
+	l.ck.send(&signaling.Members{Statements: [][]byte{record.Bytes()}})
 	c.greeting(true)
 }
 

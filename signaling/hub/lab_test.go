@@ -138,7 +138,7 @@ func (m *member) sign(t testing.TB, r signaling.Record, n int) *signaling.Signed
 	r.IPv4 = netip.AddrFrom4([4]byte{10, 70, byte(n >> 8), byte(n)})
 	rand.Read(r.WireGuard[:])
 	rand.Read(r.Sealing[:])
-	rec, err := signaling.SignRecord(m.network, r)
+	rec, err := signaling.NetworkAdmin(m.network).Record(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 		Epoch: m.epoch, Presence: signaling.SignPresence(m.key, c.shake.Network.ID(), m.epoch),
 	}
 	if m.record != nil {
-		hello.Record = m.record.Bytes()
+		hello.Proof = [][]byte{m.record.Bytes()}
 	}
 	hello.Signature = c.shake.SignHello(m.key)
 	for _, f := range change {
@@ -232,7 +232,7 @@ func (c *wsClient) records() (records [][]byte) {
 	c.t.Helper()
 	for {
 		m := expect[*signaling.Members](c)
-		records = append(records, m.Records...)
+		records = append(records, m.Statements...)
 		if !m.More {
 			return records
 		}

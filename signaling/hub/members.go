@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 
@@ -27,7 +28,7 @@ func (c *conn) members(m *signaling.Members) error {
 	if err != nil {
 		return err
 	}
-	if errors.Is(change.Err, signaling.ErrSignature) {
+	if change.Err != nil && !errors.Is(change.Err, signaling.ErrVoid) { // who passes things on need not know who is an admin still
 		return refuse(signaling.CodeUnauthorized, "%v", change.Err)
 	}
 	return nil
@@ -39,16 +40,23 @@ func (c *conn) publish(raw [][]byte) (signaling.Change, error) {
 	if err != nil {
 		return change, err
 	}
-	for _, s := range change.Taken {
-		if s.Record() != nil {
-			c.hub.bus.Publish(c.network(), s.Node, Event{Admitted: true})
+	// Also who was published before: a joiner may have come back since.
+	var admitted []config.NodeKey
+	err = c.roster.look(func(r *signaling.Roster) {
+		for _, b := range raw {
+			if s := r.Statement(sha256.Sum256(b)); s != nil && s.Record() != nil {
+				admitted = append(admitted, s.Node)
+			}
 		}
+	})
+	for _, node := range admitted {
+		c.hub.bus.Publish(c.network(), node, Event{Admitted: true})
 	}
 	for _, node := range change.Revoked {
 		c.log.Info("revoked", "node", node.String())
 		c.hub.evict(c.network(), node, c.revocation(node))
 	}
-	return change, nil
+	return change, err
 }
 
 // revocation is what a revoked node is shown as the reason.

@@ -75,8 +75,8 @@ func TestPresence(t *testing.T) {
 		t.Fatalf("b sees %v online, want a with its signature", online)
 	}
 	// a had b's record first, then its presence.
-	if m := expect[*signaling.Members](ca); len(m.Records) != 1 || !bytes.Equal(m.Records[0], b.record.Bytes()) {
-		t.Fatalf("a got %d records, want b's", len(m.Records))
+	if m := expect[*signaling.Members](ca); len(m.Statements) != 1 || !bytes.Equal(m.Statements[0], b.record.Bytes()) {
+		t.Fatalf("a got %d records, want b's", len(m.Statements))
 	}
 	p := expect[*signaling.Presence](ca)
 	if len(p.Online) != 1 || p.Online[0].Node != b.node() || p.Online[0].Epoch != b.epoch || !p.Online[0].Verify(network.Public().ID()) {

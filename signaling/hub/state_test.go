@@ -62,7 +62,7 @@ func TestStateSurvivesKill(t *testing.T) {
 	keeper, other := newMember(t, network, 1), newMember(t, network, 2)
 	ck := connect(t, child, keeper)
 	ck.send(&signaling.Tickets{Tickets: []signaling.Ticket{{Hash: ticketHash("a"), State: signaling.TicketOpen}, {Hash: ticketHash("b"), State: signaling.TicketUsed}}})
-	ck.send(&signaling.Members{Records: [][]byte{other.record.Bytes()}})
+	ck.send(&signaling.Members{Statements: [][]byte{other.record.Bytes()}})
 	expect[*signaling.Members](ck) // once it is seen, it is durable
 	cmd.Process.Kill()
 	cmd.Wait()
