@@ -131,9 +131,9 @@ func printPeer(w io.Writer, p tunnel.PeerStatus, now time.Time) {
 // presharedText says whether the tunnel has a key of a post-quantum exchange.
 func presharedText(p tunnel.PeerStatus, now time.Time) string {
 	if !p.PresharedKey {
-		return "no, there was no handshake yet"
+		return "not yet"
 	}
-	return "yes, since " + p.PresharedSince.Local().Format(time.DateTime) + " (" + ageText(p.PresharedSince, now) + ")"
+	return "yes, since " + ageText(p.PresharedSince, now)
 }
 
 // stateText is the peer's state; a peer that is not there has none.
