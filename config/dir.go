@@ -27,7 +27,11 @@ const (
 	nodeFile    = "node.json"    // keys and membership, see Node
 	membersFile = "members.json" // what is known of the other members
 	invitesFile = "invites.json" // the invites this node keeps
+	keysFile    = "keys.json"    // preshared keys, see KeyStore
 )
+
+// stateFiles are those that are written.
+var stateFiles = []string{nodeFile, membersFile, invitesFile, keysFile}
 
 // maxStateFile bounds what is read back: a thousand members take 2 MB.
 const maxStateFile = 64 << 20
@@ -66,7 +70,7 @@ func OpenDir(path string) (*Dir, error) {
 func (d *Dir) sweep() {
 	entries, _ := os.ReadDir(d.path) // if it cannot be read, load will say so
 	for _, e := range entries {
-		for _, name := range []string{nodeFile, membersFile, invitesFile} {
+		for _, name := range stateFiles {
 			if strings.HasPrefix(e.Name(), tempPrefix(name)) {
 				os.Remove(filepath.Join(d.path, e.Name()))
 			}

@@ -132,7 +132,7 @@ func (d *Dir) SaveNode(n *Node) error {
 
 // Forget removes all that the directory holds of the network, keys included.
 func (d *Dir) Forget() error {
-	return cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(nodeFile))
+	return cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(keysFile), d.remove(nodeFile))
 }
 
 // Members is what a node remembers of its network between runs.

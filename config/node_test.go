@@ -44,7 +44,8 @@ func saveAll(t *testing.T, d *Dir) {
 	err := cmp.Or(
 		d.SaveNode(&Node{Key: node, Network: invite.Network, Hub: invite.Hub, Invite: &invite, Name: "laptop"}),
 		d.SaveMembers(Members{Statements: [][]byte{[]byte("one"), []byte("two")}, Sequence: 7}),
-		d.SaveInvites(testInvites()))
+		d.SaveInvites(testInvites()),
+		d.save(keysFile, []peerKeysJSON{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ const (
 type checks struct {
 	ufrag   string                       // ours; fixed
 	changed func()                       // a pair became valid or was selected; must not block
-	source  func(*Relay, netip.AddrPort) // the peer is at this address; must not block
+	told    func(*Relay, netip.AddrPort) // the peer is at this address; must not block
 
 	mu          sync.Mutex // guards all below
 	remoteUfrag string
@@ -38,6 +38,7 @@ type checks struct {
 	selected    pairKey                 // the agent's; zero: none yet
 	role        ice.AttrControl         // of the newest request of the agent
 	roleKnown   bool
+	proof       func() // called at each authentic check; must not block
 }
 
 // announced is what the peer said of one of its addresses.
@@ -61,7 +62,7 @@ type pair struct {
 
 func newChecks(ufrag string, changed func(), source func(*Relay, netip.AddrPort)) *checks {
 	return &checks{
-		ufrag: ufrag, changed: changed, source: source,
+		ufrag: ufrag, changed: changed, told: source, proof: func() {},
 		announced: make(map[netip.AddrPort]announced),
 		pairs:     make(map[pairKey]*pair),
 		sources:   make(map[netip.AddrPort]bool),
@@ -73,6 +74,24 @@ func (s *checks) setRemote(ufrag, pwd string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remoteUfrag, s.remotePwd = ufrag, pwd
+}
+
+// setProof has f called at each authentic check of the peer's, before it is
+// answered: the peer knows our password.
+func (s *checks) setProof(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proof = f
+}
+
+// source notes that an authentic check came from addr. It is called before the
+// check is answered.
+func (s *checks) source(relay *Relay, addr netip.AddrPort) {
+	s.mu.Lock()
+	proof := s.proof
+	s.mu.Unlock()
+	proof()
+	s.told(relay, addr)
 }
 
 func (s *checks) credentials() (ufrag, pwd string) {

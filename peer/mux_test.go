@@ -241,7 +241,7 @@ func TestSourceBeforeResponse(t *testing.T) {
 		order = append(order, "response")
 		return nil
 	})
-	c.checks.source = func(r *Relay, a netip.AddrPort) {
+	c.checks.told = func(r *Relay, a netip.AddrPort) {
 		if r != nil || a != testRemote {
 			t.Errorf("source %v over %v, want %v", a, r, testRemote)
 		}

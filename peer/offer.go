@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"sync"
 	"time"
 
 	"github.com/p2ptun/p2ptun/signaling"
@@ -97,7 +98,7 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		case signaling.EventOffer:
 			err = l.offered(ev.Content, now)
 		case signaling.EventAnswer:
-			err = l.answered(ev.Content, now)
+			err = l.answered(ev, now)
 		case signaling.EventMessage:
 			err = l.told(ev.Content, now)
 		case signaling.EventStale:
@@ -124,11 +125,14 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	if g == nil {
 		return nil
 	}
-	sealed, err := l.p.cfg.Pair.Answer(encode(g.describe()))
+	sealed, key, err := l.p.cfg.Pair.Answer(encode(g.describe()))
 	if err != nil {
 		g.close()
 		return err
 	}
+	l.p.cfg.Keys.Pending(key)
+	l.proof = sync.OnceFunc(func() { l.p.cfg.Keys.Proved(key) })
+	g.checks.setProof(l.proof)
 	// An answer that is lost is sent again when the offer comes again, so
 	// for the peer to go on it must have arrived.
 	g.trickle.described(len(g.trickle.lines), len(d.Candidates))
@@ -144,8 +148,10 @@ func (l *loop) offered(content []byte, now time.Time) error {
 }
 
 // answered starts the generation that was offered.
-func (l *loop) answered(content []byte, now time.Time) error {
-	d, err := decodeDescription(content)
+func (l *loop) answered(ev signaling.Event, now time.Time) error {
+	l.p.cfg.Keys.Agreed(ev.Preshared)
+	l.proof = func() {}
+	d, err := decodeDescription(ev.Content)
 	if err != nil || l.offer == nil {
 		return err
 	}
@@ -161,6 +167,7 @@ func (l *loop) answered(content []byte, now time.Time) error {
 
 // told handles a message inside the session.
 func (l *loop) told(content []byte, now time.Time) error {
+	l.proof()
 	m, err := decodeMessage(content)
 	if err != nil {
 		return err

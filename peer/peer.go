@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
@@ -54,11 +55,38 @@ type Config struct {
 	// and may keep the note. Nil: notes are dropped.
 	OnNote func(note []byte)
 
+	// Keys takes the preshared key of each session. Nil: nobody does.
+	Keys Keys
+
 	// Alive is when the last authentic packet of the tunnel came from the
 	// peer. While that is recent no new session is made for what ICE thinks
 	// of the old one. Nil: never. Safe for concurrent use.
 	Alive func() time.Time
 }
+
+// Keys takes the keys that sessions give to the tunnel. A key comes before
+// anything can use the session's paths. Of one Peer all calls but Proved come
+// from Run's goroutine.
+type Keys interface {
+	// Pending takes the key of a session that is about to be answered, and
+	// returns when it will outlive a crash. The peer does not have it yet.
+	Pending(config.PresharedKey)
+
+	// Proved says that the peer has the key that Pending took. It is called
+	// before the check that shows it is answered. It must not block.
+	Proved(config.PresharedKey)
+
+	// Agreed takes the key of a session that the peer answered: it has it, and
+	// will use it once this side has shown that it has it, too. It must not
+	// block.
+	Agreed(config.PresharedKey)
+}
+
+type noKeys struct{}
+
+func (noKeys) Pending(config.PresharedKey) {}
+func (noKeys) Proved(config.PresharedKey)  {}
+func (noKeys) Agreed(config.PresharedKey)  {}
 
 // Peer is one other node as seen from this one. Its methods are safe for
 // concurrent use and do not block, but for Run.
@@ -81,6 +109,9 @@ func New(c Config) *Peer {
 	}
 	if c.OnNote == nil {
 		c.OnNote = func([]byte) {}
+	}
+	if c.Keys == nil {
+		c.Keys = noKeys{}
 	}
 	if c.Alive == nil {
 		c.Alive = func() time.Time { return time.Time{} }

@@ -37,11 +37,18 @@ type Event struct {
 	Kind    EventKind
 	Content []byte
 	Reply   []byte // send it back at once, by the way the message came
+
+	// At is the sender's clock, of EventOffer and EventAnswer: signed, and no
+	// better than the sender.
+	At time.Time
+	// Preshared is the session's key for the tunnel, of EventAnswer. The peer
+	// has it.
+	Preshared config.PresharedKey
 }
 
 // Pair is the sealed signaling between this node and one other: bytes in,
-// bytes and an event out. It has no socket, and no clock but
-// for the number that its first session gets.
+// bytes and an event out. It has no socket, and judges nothing by the clock: it
+// tells the peer what it shows, and numbers its first session by it.
 //
 // A session is one offer and its answer; the newest replaces the one before.
 // Of two offers that cross, the lower node key's stands:
@@ -145,6 +152,7 @@ func (p *Pair) Offer(content []byte) ([]byte, error) {
 		session:   p.lastOffered + 1,
 		fromEpoch: p.self.Epoch,
 		toEpoch:   p.remoteEpoch,
+		clock:     time.Now().Unix(),
 		fresh:     fresh.PublicKey().Bytes(),
 		content:   content,
 	}
@@ -158,24 +166,29 @@ func (p *Pair) Offer(content []byte) ([]byte, error) {
 	return msg, nil
 }
 
-// Answer answers the offer that Open returned last. It fails when there is
-// none, or for content too long.
-func (p *Pair) Answer(content []byte) ([]byte, error) {
+// Answer answers the offer that Open returned last. preshared is the session's
+// key for the tunnel; that the peer has it, too, is shown by the first frame of
+// the session that opens. It fails when there is no offer, or for content too
+// long.
+func (p *Pair) Answer(content []byte) (msg []byte, preshared config.PresharedKey, err error) {
 	r := p.received
 	if r == nil {
-		return nil, errors.New("answer: there is no offer to answer")
+		return nil, preshared, errors.New("answer: there is no offer to answer")
 	}
 	bind := sha256.Sum256(r.msg)
-	s := &seal{session: r.seal.session, fromEpoch: p.self.Epoch, toEpoch: r.seal.fromEpoch, content: content}
+	s := &seal{
+		session: r.seal.session, fromEpoch: p.self.Epoch, toEpoch: r.seal.fromEpoch,
+		clock: time.Now().Unix(), content: content,
+	}
 	msg, secret, err := p.outward().make(sealAnswer, r.fresh, p.self.Node, s, bind[:])
 	if err != nil {
-		return nil, err
+		return nil, preshared, err
 	}
-	theirs, ours := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
-	p.frames = newFrames(s.session, ours, theirs)
+	keys := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
+	p.frames = newFrames(s.session, keys.answerer, keys.offerer)
 	p.answered = &answered{offer: bind, msg: msg}
 	p.received = nil
-	return msg, nil
+	return msg, keys.preshared, nil
 }
 
 // Seal seals a message of the standing session. It fails before there is one.
@@ -244,7 +257,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 	p.lastAccepted = s.session
 	p.offered = nil
 	p.received = &received{seal: s, msg: msg, fresh: fresh, secret: secret}
-	return Event{Kind: EventOffer, Content: s.content}, nil
+	return Event{Kind: EventOffer, Content: s.content, At: time.Unix(s.clock, 0)}, nil
 }
 
 func (p *Pair) openAnswer(msg []byte) (Event, error) {
@@ -260,10 +273,10 @@ func (p *Pair) openAnswer(msg []byte) (Event, error) {
 	if s.session != o.session || s.toEpoch != p.self.Epoch || s.fromEpoch != p.remoteEpoch {
 		return Event{}, errOld
 	}
-	ours, theirs := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
-	p.frames = newFrames(s.session, ours, theirs)
+	keys := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
+	p.frames = newFrames(s.session, keys.offerer, keys.answerer)
 	p.offered, p.answered = nil, nil
-	return Event{Kind: EventAnswer, Content: s.content}, nil
+	return Event{Kind: EventAnswer, Content: s.content, At: time.Unix(s.clock, 0), Preshared: keys.preshared}, nil
 }
 
 // epochNotice tells the peer the epoch it should have named. It is shorter

@@ -20,7 +20,8 @@ import (
 //     0, which the device passes over.
 //  4. claims.lookup finds the peer that the sender is, once per run. WireGuard
 //     packets of nobody are counted and dropped.
-//  5. handshakeFor keeps back an initiation that crosses ours.
+//  5. handshakeFor keeps back an initiation that crosses ours, and all but one
+//     response to it.
 //  6. The device gets the batch, each packet with its peer's one Endpoint.
 //
 // What came through a relay enters at Relayed, passes 3 to 5 there, and waits
@@ -136,13 +137,28 @@ func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 	if isHandshake(p) && !b.handshakeFor(owner, p) {
 		return
 	}
+	b.enqueue(owner, p)
+}
+
+// enqueue has the device get a copy of a packet of e's.
+func (b *Bind) enqueue(e *Endpoint, p []byte) {
 	packet := relayedPackets.Get().(*relayedPacket)
-	packet.data, packet.from = append(packet.data[:0], p...), owner
+	packet.data, packet.from = append(packet.data[:0], p...), e
 	select {
 	case b.relayed <- packet:
 	default:
 		b.counters.relayedFull.Add(1)
 		relayedPackets.Put(packet)
+	}
+}
+
+// refused is told the name of an endpoint whose response the device refused.
+func (b *Bind) refused(name string) {
+	b.mu.Lock()
+	e := b.names[name]
+	b.mu.Unlock()
+	if e != nil && e.keys != nil {
+		e.keys.refused()
 	}
 }
 

@@ -52,11 +52,16 @@ func (e *Endpoint) crossed() bool {
 	return false
 }
 
-// gotResponse notes that our initiation has been answered.
-func (e *Endpoint) gotResponse() {
+// gotResponse notes that our initiation has been answered, and says whether the
+// device may have the response.
+func (e *Endpoint) gotResponse(p []byte) bool {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.answered = time.Now()
+	ours := len(e.handshake) == initiationSize && messageSender(e.handshake) == responseReceiver(p)
+	if ours || e.keys == nil {
+		e.answered = time.Now()
+	}
+	e.mu.Unlock()
+	return e.keys == nil || ours && e.keys.gotResponse(p)
 }
 
 // againLocked has the handshake message that has left sent once more, in a
@@ -86,7 +91,7 @@ func (e *Endpoint) sendAgain() {
 func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
 	switch {
 	case len(p) == responseSize && p[0] == typeResponse:
-		e.gotResponse()
+		return e.gotResponse(p)
 	case len(p) == initiationSize && p[0] == typeInitiation:
 		return !e.crossed()
 	}

@@ -65,7 +65,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	handler := new(underlayHandler)
 	d.bind = NewBind(BindConfig{Handler: handler})
-	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log))
+	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log, d.bind.refused))
 	d.wg.DisableSomeRoamingForBrokenMobileSemantics() // pins each peer to the endpoint it is given, see Endpoint
 	port, err := n.listen(d)
 	if err != nil {
@@ -86,6 +86,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	for _, rec := range n.roster.Live(n.now()) {
 		n.addMember(rec)
 	}
+	n.keys.Retain(func(node config.NodeKey) bool { return n.members[node] != nil })
 	if d.iface.IPv4Only() {
 		n.progress("IPv6 is switched off on this machine: the tunnel carries IPv4 alone")
 		addrs = addrs[:1]
@@ -101,6 +102,7 @@ func (n *Node) runTasks(ctx context.Context) {
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.tasks, ctx = errgroup.WithContext(ctx)
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
+	d.tasks.Go(func() error { return n.keys.Run(ctx) })
 	d.tasks.Go(func() error {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
 			d.bind.NetworkChanged()
@@ -122,8 +124,8 @@ func hasAddress(a netip.Addr) bool {
 
 // stop undoes start.
 func (n *Node) stop() {
-	for node := range n.members {
-		n.removeMember(node)
+	for _, m := range n.members {
+		n.endMember(m)
 	}
 	n.running.Wait()
 	n.tunnel.cancel()
@@ -251,12 +253,18 @@ func parseTraffic(text string) map[config.WireGuardKey]traffic {
 }
 
 // wireGuardLogger passes on what WireGuard says. Its errors come per packet
-// while a network is down, so only one in a while is a warning.
-func wireGuardLogger(log *slog.Logger) *wgdevice.Logger {
+// while a network is down, so only one in a while is a warning. refused is told
+// the endpoint's name of a refused response, on the device's goroutine.
+func wireGuardLogger(log *slog.Logger, refused func(name string)) *wgdevice.Logger {
 	warn := rate.Sometimes{Interval: 10 * time.Second}
 	verbose := func(format string, args ...any) { log.Debug("wireguard: " + fmt.Sprintf(format, args...)) }
 	return &wgdevice.Logger{
-		Verbosef: verbose,
+		Verbosef: func(format string, args ...any) {
+			verbose(format, args...)
+			if format == refusedResponse {
+				refused(fmt.Sprint(args...))
+			}
+		},
 		Errorf: func(format string, args ...any) {
 			verbose(format, args...)
 			warn.Do(func() { log.Warn("wireguard: " + fmt.Sprintf(format, args...)) })

@@ -41,7 +41,8 @@ type Endpoint struct {
 	nameText string
 	nameData []byte
 	onWant   func()
-	leads    bool // see crossing.go
+	leads    bool     // see crossing.go
+	keys     *keyRing // nil: preshared keys do not change
 
 	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap
 
@@ -130,6 +131,9 @@ func (e *Endpoint) Path() (Path, bool) {
 // which it is to leave now, or nil. One is enough: an initiation that follows a
 // response, or the reverse, replaces what WireGuard is waiting for.
 func (e *Endpoint) keep(message []byte) *route {
+	if e.keys != nil && message[0] == typeResponse {
+		e.keys.answered()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.handshake = append(e.handshake[:0], message...)

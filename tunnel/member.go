@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type member struct {
 	record   *signaling.SignedRecord
 	session  *peer.Peer
 	endpoint *Endpoint
+	keys     *keyRing
 	wg       *wgdevice.Peer
 	stop     context.CancelFunc
 	lower    bool // our node key is the lower one: we prompt handshakes
@@ -50,11 +52,13 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	if m.lower {
 		m.endpoint.Lead()
 	}
+	m.keys = n.newKeyRing(m, log)
+	m.endpoint.keys = m.keys
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
 	m.session = peer.New(peer.Config{
 		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
-		Controlling: m.lower, Offerer: m.lower,
+		Controlling: m.lower, Offerer: m.lower, Keys: m.keys,
 		Send:      func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
 		OnPath:    m.setPath,
 		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
@@ -64,6 +68,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	})
 	if err := n.configurePeer(m); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
+		cancel()
 		n.tunnel.bind.RemoveEndpoint(m.endpoint)
 		return
 	}
@@ -82,14 +87,36 @@ func (m *member) setOnline(epoch signaling.Epoch) {
 	m.session.SetOnline(m.online, epoch)
 }
 
-// removeMember ends the session and the tunnel to a node.
-func (n *Node) removeMember(node config.NodeKey) {
-	m := n.members[node]
-	if m == nil {
-		return
+// newKeyRing returns the member's keys, with what was stored of them.
+func (n *Node) newKeyRing(m *member, log *slog.Logger) *keyRing {
+	node, key, wg := m.record.Node, m.record.WireGuard, n.tunnel.wg
+	r := newKeyRing(n.keys.Get(node), log)
+	r.install = func(k config.PresharedKey) error {
+		return wg.IpcSet(presharedConfig(key, k) + "update_only=true\n")
 	}
-	delete(n.members, node)
+	r.save = func(keys config.PeerKeys) func() error { return n.keys.Put(node, keys) }
+	r.again = func(response []byte) { m.endpoint.bind.enqueue(m.endpoint, response) }
+	return r
+}
+
+// presharedConfig names a peer to the device, and its preshared key.
+func presharedConfig(peer config.WireGuardKey, k config.PresharedKey) string {
+	return fmt.Sprintf("public_key=%s\npreshared_key=%s\n", hex.EncodeToString(peer[:]), hex.EncodeToString(k.Seed()))
+}
+
+// removeMember ends the session and the tunnel to a node, and forgets its keys.
+func (n *Node) removeMember(node config.NodeKey) {
+	if m := n.members[node]; m != nil {
+		n.endMember(m)
+		n.keys.Put(node, config.PeerKeys{})
+	}
+}
+
+// endMember ends the session and the tunnel to a node.
+func (n *Node) endMember(m *member) {
+	delete(n.members, m.record.Node)
 	m.stop()
+	m.keys.close()
 	n.tunnel.wg.RemovePeer(wgdevice.NoisePublicKey(m.record.WireGuard))
 	n.tunnel.bind.RemoveEndpoint(m.endpoint)
 }
@@ -97,16 +124,23 @@ func (n *Node) removeMember(node config.NodeKey) {
 // configurePeer tells WireGuard of the member. Its addresses come from the
 // signed record alone.
 func (n *Node) configurePeer(m *member) error {
-	uapi := fmt.Sprintf("public_key=%s\nreplace_allowed_ips=true\nendpoint=%s\npersistent_keepalive_interval=%d\n",
-		hex.EncodeToString(m.record.WireGuard[:]), m.endpoint.DstToString(), int(keepalive.Seconds()))
-	for _, a := range m.record.Addresses(n.self.Network) {
-		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
-	}
+	uapi := presharedConfig(m.record.WireGuard, m.keys.first())
+	uapi += fmt.Sprintf("endpoint=%s\npersistent_keepalive_interval=%d\n", m.endpoint.DstToString(), int(keepalive.Seconds()))
+	uapi += n.allowedIPs(m)
 	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
 		return err
 	}
 	m.wg = n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard))
 	return nil
+}
+
+// allowedIPs are the member's addresses as the device takes them.
+func (n *Node) allowedIPs(m *member) string {
+	uapi := "replace_allowed_ips=true\n"
+	for _, a := range m.record.Addresses(n.self.Network) {
+		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
+	}
+	return uapi
 }
 
 // setPath puts a proved path under the peer; called on the session's
@@ -158,7 +192,9 @@ func (n *Node) poll(now time.Time) {
 }
 
 func (n *Node) pollMember(now time.Time, m *member, c traffic) {
-	if c.rx != m.traffic.rx || c.handshake.After(m.traffic.handshake) {
+	completed := c.handshake.After(m.traffic.handshake)
+	m.keys.settle(now, completed)
+	if c.rx != m.traffic.rx || completed {
 		m.heard = now
 		m.heardNS.Store(now.UnixNano())
 	}

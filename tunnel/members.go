@@ -3,7 +3,9 @@ package tunnel
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -234,7 +236,8 @@ func (n *Node) updateMember(rec *signaling.SignedRecord) bool {
 	moved := m.record.IPv4 != rec.IPv4
 	m.record = rec
 	if moved {
-		if err := n.configurePeer(m); err != nil {
+		uapi := fmt.Sprintf("public_key=%s\nupdate_only=true\n", hex.EncodeToString(rec.WireGuard[:]))
+		if err := n.tunnel.wg.IpcSet(uapi + n.allowedIPs(m)); err != nil {
 			n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		}
 	}

@@ -42,6 +42,7 @@ type Node struct {
 	events chan signaling.Message // from the hub, in order
 	calls  chan func()            // into the loop
 	ended  chan struct{}          // closed when the loop takes no more calls
+	keys   *config.KeyStore
 
 	// Owned by the loop.
 	node    *config.Node
@@ -97,6 +98,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	if err := n.loadMembers(); err != nil {
 		return nil, err
+	}
+	if n.keys, err = cfg.Dir.OpenKeys(cfg.Log); err != nil {
+		n.log.Warn(err.Error())
 	}
 	return n, nil
 }

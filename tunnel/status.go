@@ -68,6 +68,11 @@ type PeerStatus struct {
 	RxBytes       uint64         `json:"rx_bytes"`
 	TxBytes       uint64         `json:"tx_bytes"`
 	LastHandshake *time.Time     `json:"last_handshake"`
+
+	// That the last handshake was made with a preshared key of a sealed
+	// session, which is post-quantum, and since when they are with this key.
+	PresharedKey   bool       `json:"preshared_key"`
+	PresharedSince *time.Time `json:"preshared_since"`
 }
 
 // EndpointStatus is one end of a path; both fields are "" where there is none.
@@ -136,6 +141,10 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	if !m.traffic.handshake.IsZero() {
 		t := m.traffic.handshake.UTC()
 		p.LastHandshake = &t
+	}
+	if since, ok := m.keys.since(); ok {
+		since = since.UTC()
+		p.PresharedKey, p.PresharedSince = true, &since
 	}
 	p.Why = why(p)
 	return p

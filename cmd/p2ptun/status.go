@@ -124,7 +124,16 @@ func printPeer(w io.Writer, p tunnel.PeerStatus, now time.Time) {
 	row("received", byteText(p.RxBytes))
 	row("sent", byteText(p.TxBytes))
 	row("handshake", ageText(p.LastHandshake, now))
+	row("post-quantum key", presharedText(p, now))
 	t.Flush()
+}
+
+// presharedText says whether the tunnel has a key of a post-quantum exchange.
+func presharedText(p tunnel.PeerStatus, now time.Time) string {
+	if !p.PresharedKey {
+		return "not yet"
+	}
+	return "yes, since " + ageText(p.PresharedSince, now)
 }
 
 // stateText is the peer's state; a peer that is not there has none.
