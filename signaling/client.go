@@ -23,7 +23,9 @@ const (
 	writeTimeout = 5 * time.Second        // one frame
 	backoffMin   = 250 * time.Millisecond // doubled at each failure, with jitter
 	backoffMax   = 10 * time.Second
-	sendQueue    = 256 // frames
+	copiedMin    = time.Minute     // instead, after a CodeCopied: at random, so that
+	copiedMax    = 5 * time.Minute // one of the two machines has its turn for a while
+	sendQueue    = 256             // frames
 )
 
 // Credential is what a hello shows besides the node's own keys.
@@ -115,11 +117,15 @@ func (c *Client) Run(ctx context.Context) error {
 			continue // the hub's other addresses before a word or a pause
 		}
 		c.cfg.Handle(&Down{Err: err})
+		pause := backoff/2 + mrand.N(backoff)
+		if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code == CodeCopied {
+			pause = copiedMin + mrand.N(copiedMax-copiedMin)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.kick:
-		case <-time.After(backoff/2 + mrand.N(backoff)):
+		case <-time.After(pause):
 		}
 		backoff = min(2*backoff, backoffMax)
 	}
@@ -206,12 +212,19 @@ func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welco
 		<-written
 	}()
 	c.cfg.Handle(welcome)
+	var refusal *Error
 	for {
 		m, err := read(conn)
+		if err != nil && refusal != nil {
+			return refusal // it says more than the end that follows it
+		}
 		if err != nil {
 			return fmt.Errorf("connection to the hub: %w", err)
 		}
 		alive()
+		if e, ok := m.(*Error); ok && e.To == nil {
+			refusal = e
+		}
 		if m != nil {
 			c.cfg.Handle(m)
 		}

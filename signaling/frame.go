@@ -154,6 +154,7 @@ const (
 	CodeLimit        ErrorCode = "limit"   // a rate or quota
 	CodeProtocol     ErrorCode = "protocol"
 	CodeReplaced     ErrorCode = "replaced" // the same node connected again
+	CodeCopied       ErrorCode = "copied"   // two machines connect as the same node, in turns
 )
 
 func (e *Error) Error() string { return fmt.Sprintf("hub: %s (%s)", e.Message, e.Code) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -85,10 +84,12 @@ func (c *conn) run(ctx context.Context) {
 
 	err := c.handshake()
 	if err != nil {
+		c.hub.drops.handshakes.Add(1)
 		c.log.Debug("no handshake", "err", err)
 		c.sayNo(err)
 		return
 	}
+	proven(c.ws.NetConn())
 	c.log = c.log.With("network", c.network().String(), "peer", c.node().String())
 	c.log.Info("connected", "member", c.member.Load())
 	if c.member.Load() {
@@ -170,7 +171,11 @@ func (c *conn) asRefusal(err error) *signaling.Error {
 		c.log.Error("frame not handled", "err", err)
 		return &signaling.Error{Code: signaling.CodeProtocol, Message: "the hub cannot do this now"}
 	}
-	c.log.Info("refused", "err", e)
+	level := slog.LevelInfo
+	if !c.member.Load() {
+		level = slog.LevelDebug // a stranger may come again and again
+	}
+	c.log.Log(context.Background(), level, "refused", "err", e)
 	return e
 }
 
@@ -193,7 +198,7 @@ func (c *conn) sayNo(err error) {
 // the connection, and the node would lose what it has not read yet.
 func (c *conn) closeWrite() {
 	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, ""), time.Now().Add(lingerFor))
-	if tcp, ok := c.ws.NetConn().(*net.TCPConn); ok {
-		tcp.CloseWrite()
+	if half, ok := c.ws.NetConn().(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
 	}
 }

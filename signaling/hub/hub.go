@@ -24,6 +24,7 @@ type Config struct {
 	PublicAddrs       []netip.Addr // where members reach the hub; none: the machine's public addresses
 	State             string       // directory; "" is config.DefaultHubState
 	AllowPrivatePeers bool         // relay to RFC 1918, ULA and CGNAT addresses; implied by a private PublicAddrs
+	RelayRate         int64        // bytes per second that the relay carries for one member, both ways together; 0 is 62.5 million (500 Mbit/s)
 	Log               *slog.Logger // nil is slog.Default()
 }
 
@@ -46,6 +47,7 @@ type Hub struct {
 	credentials *credentials
 	admitted    *admitted
 	strangers   *strangers
+	gate        *gate
 	conns       registry
 	drops       drops
 }
@@ -84,6 +86,7 @@ func New(cfg Config) (*Hub, error) {
 		strangers:   newStrangers(strangerRate, strangerBurst),
 		credentials: newCredentials(),
 	}
+	h.gate = newGate(&h.drops)
 	if err := h.open(cfg, public, machine); err != nil {
 		h.close()
 		return nil, err
@@ -101,6 +104,9 @@ func (cfg *Config) setDefaults() {
 	if cfg.State == "" {
 		cfg.State = config.DefaultHubState
 	}
+	if cfg.RelayRate <= 0 {
+		cfg.RelayRate = relayRate
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -112,7 +118,7 @@ func (h *Hub) open(cfg Config, public []netip.Addr, machine addrSet) (err error)
 		return err
 	}
 	if h.relay, err = newRelay(relayConfig{
-		listen: cfg.TURNListen, public: public, machine: machine, log: h.log,
+		rate: cfg.RelayRate, listen: cfg.TURNListen, public: public, machine: machine, log: h.log,
 		credentials: h.credentials, admitted: h.admitted, drops: &h.drops,
 	}); err != nil {
 		return err
@@ -143,14 +149,17 @@ func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := &http.Server{
-		Handler:           h.handler(ctx),
-		ReadHeaderTimeout: 5 * time.Second,
-		MaxHeaderBytes:    4 << 10,
-		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		Handler: h.handler(ctx),
+		// For all that a stranger may draw out: headers, a body that nobody
+		// wants, the wait for another request, and reading the answer.
+		ReadTimeout:    5 * time.Second,
+		WriteTimeout:   5 * time.Second,
+		MaxHeaderBytes: 4 << 10,
+		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(h.gate.guard(h.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("signaling: %w", err)
 		}
 		return nil
@@ -185,6 +194,9 @@ func (h *Hub) housekeep(ctx context.Context) {
 			h.relay.strangers.prune(now)
 			h.relay.known.prune(now)
 			h.credentials.prune(now, h.relay.inUse)
+			h.relay.prune()
+			h.gate.sources.prune(now)
+			h.drops.report(h.log)
 			if machine, err := machineAddrs(); err == nil {
 				h.relay.setMachine(machine)
 			}

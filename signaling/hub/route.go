@@ -101,6 +101,9 @@ func (c *conn) deliver(e Event) bool {
 		}
 		c.queue.push(item{message: m})
 	case *signaling.Error:
+		if m.Code == signaling.CodeCopied {
+			c.hub.drops.copied.Add(1)
+		}
 		c.queue.finish(m)
 	}
 	return true

@@ -13,6 +13,7 @@ import (
 type strangers struct {
 	rate  rate.Limit
 	burst int
+	most  int // connections of one source at a time
 
 	mu      sync.Mutex // guards sources
 	sources map[netip.Prefix]*sourceUse
@@ -41,7 +42,7 @@ const (
 )
 
 func newStrangers(r rate.Limit, burst int) *strangers {
-	return &strangers{rate: r, burst: burst, sources: make(map[netip.Prefix]*sourceUse)}
+	return &strangers{rate: r, burst: burst, most: strangerOpen, sources: make(map[netip.Prefix]*sourceUse)}
 }
 
 func sourceOf(a netip.Addr) netip.Prefix {
@@ -87,7 +88,7 @@ func (s *strangers) enter(a netip.Addr) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.useLocked(a, now)
-	if u.open >= strangerOpen || !u.limit.AllowN(now, 1) {
+	if u.open >= s.most || !u.limit.AllowN(now, 1) {
 		return nil, false
 	}
 	u.open++

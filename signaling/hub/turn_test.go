@@ -291,7 +291,7 @@ func TestEndAllocation(t *testing.T) {
 	waitFor(t, "allocation deleted", func() bool {
 		h.relay.mu.RLock()
 		defer h.relay.mu.RUnlock()
-		return len(h.relay.allocations) == 0 && len(h.relay.perNode) == 0
+		return len(h.relay.allocations) == 0 && len(h.relay.relays) == 0
 	})
 	if h.admitted.allows(network.Public(), from) {
 		t.Error("the client's address is still admitted")

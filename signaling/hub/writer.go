@@ -101,6 +101,14 @@ func (c *conn) greet(since uint64) error {
 		return err
 	}
 	c.attach()
+	var revoked bool
+	if err := c.roster.look(func(r *signaling.Roster) { revoked = r.IsRevoked(c.node()) }); err != nil {
+		return err
+	}
+	if revoked { // after the handshake, before it had its seat
+		c.queue.finish(c.revocation(c.node()))
+		return nil
+	}
 	c.queue.push(item{message: c.hub.credentials.issue(identity{c.network(), c.node()})})
 	return nil
 }
