@@ -17,7 +17,7 @@ import (
 // upgraded a connection has its own goroutine, so that net/http's buffers go.
 func (h *Hub) handler(ctx context.Context) http.Handler {
 	upgrader := &websocket.Upgrader{
-		ReadBufferSize:  1 << 10,
+		ReadBufferSize:  512, // frames are longer, but rare
 		WriteBufferSize: 2 << 10,
 		WriteBufferPool: new(sync.Pool),
 		Subprotocols:    []string{signaling.Subprotocol},
@@ -29,7 +29,7 @@ func (h *Hub) handler(ctx context.Context) http.Handler {
 			http.Error(w, "want the WebSocket subprotocol "+signaling.Subprotocol, http.StatusBadRequest)
 			return
 		}
-		release, ok := h.strangers.enter(source(r))
+		release, ok := h.enter(r)
 		if !ok {
 			h.drops.refused.Add(1)
 			http.Error(w, "too many connections from this address", http.StatusTooManyRequests)

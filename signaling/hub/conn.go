@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -186,7 +185,7 @@ func (c *conn) sayNo(err error) {
 // the connection, and the node would lose what it has not read yet.
 func (c *conn) closeWrite() {
 	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, ""), time.Now().Add(lingerFor))
-	if tcp, ok := c.ws.NetConn().(*net.TCPConn); ok {
-		tcp.CloseWrite()
+	if half, ok := c.ws.NetConn().(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
 	}
 }

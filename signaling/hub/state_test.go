@@ -86,7 +86,7 @@ type fakeListener struct{ link config.HubLink }
 func (f fakeListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (f fakeListener) Close() error              { return nil }
 func (f fakeListener) Addr() net.Addr {
-	ap := netip.MustParseAddrPort(strings.TrimPrefix(f.link.URLs[0], "ws://"))
+	ap := netip.MustParseAddrPort(strings.TrimPrefix(f.link.URLs[0], "wss://"))
 	return net.TCPAddrFromAddrPort(ap)
 }
 
@@ -94,7 +94,7 @@ func TestLink(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	h := startHub(t, Config{State: dir, PublicAddrs: []netip.Addr{loopback, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}})
 	port := h.Addr().Port()
-	want := []string{fmt.Sprintf("ws://127.0.0.1:%d", port), fmt.Sprintf("ws://[2001:db8::1]:%d", port), fmt.Sprintf("ws://192.0.2.1:%d", port)}
+	want := []string{fmt.Sprintf("wss://127.0.0.1:%d", port), fmt.Sprintf("wss://[2001:db8::1]:%d", port), fmt.Sprintf("wss://192.0.2.1:%d", port)}
 	if got := h.Link().URLs; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
