@@ -63,6 +63,38 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// Who stops before the hub knows what it wants is dropped, wherever it stops.
+func TestSlowRequest(t *testing.T) {
+	h := startHub(t, Config{}, func(h *Hub) { h.timing.request = 50 * time.Millisecond })
+	for _, said := range []string{"", "\x16\x03\x01"} {
+		conn, err := net.Dial("tcp", h.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, said)
+		expectDropped(t, conn)
+	}
+	for _, said := range []string{"", "GET /v1/signal HT", "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"} {
+		conn, err := tls.Dial("tcp", h.Addr().String(), anyCertificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, said)
+		expectDropped(t, conn)
+	}
+}
+
+// expectDropped reads up to the end, which has to come from the other side.
+func expectDropped(t *testing.T, conn net.Conn) {
+	t.Helper()
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(patience))
+	var timeout net.Error
+	if _, err := io.Copy(io.Discard, conn); errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("it was not dropped")
+	}
+}
+
 // stranger ends TLS with a certificate and keeps what it is then sent.
 func stranger(t *testing.T, cert tls.Certificate) (url string, got func() []byte) {
 	t.Helper()
