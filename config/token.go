@@ -107,7 +107,7 @@ func ParseHubLink(token string) (HubLink, error) {
 	var l HubLink
 	s, err := decodeToken(linkPrefix, token)
 	if err != nil {
-		return l, tokenError("hub link", err, "copy the whole link that `p2ptun hub` printed; it also stands in the file link of the hub's state directory")
+		return l, tokenError("hub link", err, "copy the whole link that `p2ptun hub` printed; `p2ptun hub link` prints it again")
 	}
 	if !ReadHub(&s, &l.Hub) || !s.CopyBytes(l.Access[:]) || !s.Empty() {
 		return l, tokenError("hub link", errTokenBody, "was it made by a newer p2ptun?")
@@ -209,7 +209,7 @@ func ReadHub(s *cryptobyte.String, h *Hub) bool {
 }
 
 // CheckHubURL says what is wrong with a hub's URL: it has the form
-// ws://HOST:PORT or wss://HOST:PORT and nothing more.
+// wss://HOST:PORT, or ws://HOST:PORT without TLS, and nothing more.
 func CheckHubURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -218,7 +218,7 @@ func CheckHubURL(s string) error {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	whole := s == u.Scheme+"://"+u.Host && u.Hostname() != "" && err == nil && port != 0
 	if len(s) > maxURLLength || u.Scheme != "ws" && u.Scheme != "wss" || !whole {
-		return fmt.Errorf("hub url %q: want ws://HOST:PORT", s)
+		return fmt.Errorf("hub url %q: want wss://HOST:PORT or ws://HOST:PORT", s)
 	}
 	return nil
 }

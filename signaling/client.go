@@ -167,10 +167,11 @@ func (c *Client) Send(m Message) bool {
 
 // connect makes one connection and serves it to its end.
 func (c *Client) connect(ctx context.Context, key config.HubKey, url string) (welcomed bool, err error) {
-	conn, err := c.dial(ctx, url)
+	s, err := c.dial(ctx, key, url)
 	if err != nil {
 		return false, err
 	}
+	conn := s.Conn
 	defer conn.Close()
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -184,7 +185,7 @@ func (c *Client) connect(ctx context.Context, key config.HubKey, url string) (we
 	}()
 	conn.SetReadLimit(MaxFrame)
 	conn.SetReadDeadline(time.Now().Add(dialTimeout))
-	welcome, err := c.handshake(conn, key)
+	welcome, err := c.handshake(s)
 	if err != nil {
 		return false, err
 	}

@@ -31,6 +31,7 @@ type Message interface{ frameType() string }
 type Challenge struct {
 	Nonce []byte        `json:"nonce"`
 	Hub   config.HubKey `json:"hub"`
+	TLS   bool          `json:"tls,omitempty"` // the hub ends TLS itself; see Handshake.TLSExporter
 }
 
 // Hello is the node's answer. With a Proof it comes as a member, with a

@@ -14,6 +14,7 @@ type kind string
 const (
 	kindHello       kind = "hello"        // node: this connection to this hub is mine
 	kindWelcome     kind = "welcome"      // hub: this connection is with me
+	kindTLS         kind = "tls"          // hub: this TLS key is mine; of no network
 	kindPresence    kind = "presence"     // node: my boot epoch
 	kindDelegation  kind = "delegation"   // network: this node is an admin
 	kindRevocation  kind = "revocation"   // admin: this node is thrown out

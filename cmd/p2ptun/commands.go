@@ -20,8 +20,8 @@ a file, so that it shows neither in the process list nor in the shell's history.
 
 func commands() []command {
 	return []command{
-		{"hub", []string{"[--public-addr IP]…"}, "run a hub: signaling, STUN and TURN",
-			"It prints the hub link on a terminal, and keeps it in the file link of its state\ndirectory; it serves until SIGINT or SIGTERM.\n", runHub},
+		{"hub", []string{"[--public-addr IP]…", "link [--rotate]"}, "run a hub: signaling, STUN and TURN",
+			"It prints the hub link on a terminal, and keeps it in its state directory, from\nwhere `hub link` prints it; it serves until SIGINT or SIGTERM.\n", runHub},
 		{"up", []string{"[INVITE]", "--new NETWORK --hub LINK"}, "join (first time), bring the tunnel up and leave it up", tokenHelp, runUp},
 		{"down", []string{""}, "take the tunnel down; it stays down until `up`", "", runDown},
 		{"leave", []string{""}, "take the tunnel down and forget the network", "", runLeave},

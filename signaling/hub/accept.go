@@ -17,7 +17,7 @@ import (
 // upgraded a connection has its own goroutine, so that net/http's buffers go.
 func (h *Hub) handler(ctx context.Context) http.Handler {
 	upgrader := &websocket.Upgrader{
-		ReadBufferSize:  1 << 10,
+		ReadBufferSize:  512, // frames are longer, but rare
 		WriteBufferSize: 2 << 10,
 		WriteBufferPool: new(sync.Pool),
 		Subprotocols:    []string{signaling.Subprotocol},

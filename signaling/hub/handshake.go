@@ -18,7 +18,11 @@ func (c *conn) handshake() error {
 	nonce := make([]byte, signaling.NonceSize)
 	rand.Read(nonce)
 	hub := c.hub.identity.Public()
-	if err := c.writeFrame(&signaling.Challenge{Nonce: nonce, Hub: hub}); err != nil {
+	exporter, err := signaling.Exporter(c.ws.NetConn())
+	if err != nil {
+		return err
+	}
+	if err := c.writeFrame(&signaling.Challenge{Nonce: nonce, Hub: hub, TLS: exporter != nil}); err != nil {
 		return err
 	}
 	_, frame, err := c.ws.ReadMessage()
@@ -30,11 +34,11 @@ func (c *conn) handshake() error {
 	if err != nil || !ok {
 		return refuse(signaling.CodeProtocol, "want a hello")
 	}
-	c.shake = signaling.Handshake{HubNonce: nonce, NodeNonce: hello.Nonce, Hub: hub, Network: hello.Network, Node: hello.Node}
+	c.shake = signaling.Handshake{HubNonce: nonce, NodeNonce: hello.Nonce, Hub: hub, Network: hello.Network, Node: hello.Node, TLSExporter: exporter}
 	c.online = signaling.Online{Node: hello.Node, Epoch: hello.Epoch, Signature: hello.Presence}
 	c.since = hello.Since
 	if !c.shake.VerifyHello(hello.Signature) || !c.online.Verify(hello.Network.ID()) {
-		return refuse(signaling.CodeUnauthorized, "the hello's signature is not valid")
+		return refuse(signaling.CodeUnauthorized, "the hello's signature is not valid for this connection: something may stand between")
 	}
 	if err := c.authorize(hello); err != nil {
 		return c.asRefusal(err)
@@ -109,7 +113,7 @@ func (c *conn) createNetwork(proof []byte) error {
 	switch {
 	case len(proof) == 0:
 		return refuse(signaling.CodeNetwork, "this hub does not know the network, and no access key was shown")
-	case !hmac.Equal(proof, c.shake.AccessProof(c.hub.state.access[:])):
+	case !c.proves(proof):
 		return refuse(signaling.CodeNetwork, "the access key is not this hub's")
 	}
 	if err := c.hub.store.Create(c.network()); err != nil {
@@ -117,6 +121,12 @@ func (c *conn) createNetwork(proof []byte) error {
 	}
 	c.log.Info("network created", "network", c.network().String(), "peer", c.node().String())
 	return nil
+}
+
+// proves says whether the proof is by the hub's access key of now.
+func (c *conn) proves(proof []byte) bool {
+	access := c.hub.Link().Access
+	return hmac.Equal(proof, c.shake.AccessProof(access[:]))
 }
 
 func (c *conn) authorizeJoiner(ticket []byte) error {

@@ -56,7 +56,7 @@ func TestHello(t *testing.T) {
 			return func(m *signaling.Hello) { m.Access = c.shake.AccessProof(make([]byte, config.AccessSize)) }
 		}, signaling.CodeNetwork},
 		{"unknown network, access key itself", stranger, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Access = h.link.Access[:] }
+			return func(m *signaling.Hello) { m.Access = h.access() }
 		}, signaling.CodeNetwork},
 		{"new network", stranger, func(c *wsClient) func(*signaling.Hello) { return c.withAccess(h) }, ""},
 		{"new network again without access key", stranger, nil, ""},
@@ -139,7 +139,8 @@ func TestUpgradeRefused(t *testing.T) {
 			}
 		})
 	}
-	resp, err := http.Get("http://" + h.Addr().String() + "/")
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: anyCertificate, DisableKeepAlives: true}}
+	resp, err := web.Get("https://" + h.Addr().String() + "/")
 	if err != nil {
 		t.Fatal(err)
 	}

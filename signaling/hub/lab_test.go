@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -158,17 +159,37 @@ func dial(t testing.TB, h *testHub) *wsClient {
 	if err != nil {
 		t.Fatalf("dial: %v (%v)", err, resp)
 	}
+	return newWSClient(t, ws)
+}
+
+// newWSClient takes a connection over until the test ends.
+func newWSClient(t testing.TB, ws *websocket.Conn) *wsClient {
+	t.Helper()
 	t.Cleanup(func() { ws.Close() })
-	return &wsClient{t: t, ws: ws}
+	c := &wsClient{t: t, ws: ws}
+	var err error
+	if c.shake.TLSExporter, err = signaling.Exporter(ws.NetConn()); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func dialWith(h *testHub, subprotocol string, header http.Header) (*websocket.Conn, *http.Response, error) {
-	d := websocket.Dialer{HandshakeTimeout: patience}
+	d := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: anyCertificate}
 	if subprotocol != "" {
 		d.Subprotocols = []string{subprotocol}
 	}
-	return d.Dial("ws://"+h.Addr().String()+signaling.Path, header)
+	return d.Dial(h.url(), header)
 }
+
+// url is where the WebSocket is, whatever the link says.
+func (h *testHub) url() string {
+	scheme, _, _ := strings.Cut(h.Link().URLs[0], ":")
+	return scheme + "://" + h.Addr().String() + signaling.Path
+}
+
+// anyCertificate is for tests of what comes after TLS.
+var anyCertificate = &tls.Config{InsecureSkipVerify: true}
 
 // hello answers the challenge; change, if any, alters the hello before it
 // goes. It does not wait for the answer.
@@ -177,7 +198,7 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 	challenge := expect[*signaling.Challenge](c)
 	c.shake = signaling.Handshake{
 		HubNonce: challenge.Nonce, NodeNonce: make([]byte, signaling.NonceSize), Hub: challenge.Hub,
-		Network: m.network.Public(), Node: m.node(),
+		Network: m.network.Public(), Node: m.node(), TLSExporter: c.shake.TLSExporter,
 	}
 	rand.Read(c.shake.NodeNonce)
 	hello := &signaling.Hello{
@@ -197,7 +218,12 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 
 // withAccess adds the proof that lets the network be created.
 func (c *wsClient) withAccess(h *testHub) func(*signaling.Hello) {
-	return func(hello *signaling.Hello) { hello.Access = c.shake.AccessProof(h.link.Access[:]) }
+	return func(hello *signaling.Hello) { hello.Access = c.shake.AccessProof(h.access()) }
+}
+
+func (h *testHub) access() []byte {
+	link := h.Link()
+	return link.Access[:]
 }
 
 // connect is the whole handshake of a member, up to its credentials.

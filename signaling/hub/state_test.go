@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,14 @@ func TestMain(m *testing.M) {
 		h.Run(context.Background())
 		return
 	}
-	os.Exit(m.Run())
+	remove, err := trustAuthority()
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	remove()
+	os.Exit(code)
 }
 
 // A hub that is killed at any moment has, when it comes back, its identity and
@@ -86,7 +94,7 @@ type fakeListener struct{ link config.HubLink }
 func (f fakeListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (f fakeListener) Close() error              { return nil }
 func (f fakeListener) Addr() net.Addr {
-	ap := netip.MustParseAddrPort(strings.TrimPrefix(f.link.URLs[0], "ws://"))
+	ap := netip.MustParseAddrPort(strings.TrimPrefix(f.link.URLs[0], "wss://"))
 	return net.TCPAddrFromAddrPort(ap)
 }
 
@@ -94,7 +102,7 @@ func TestLink(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	h := startHub(t, Config{State: dir, PublicAddrs: []netip.Addr{loopback, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}})
 	port := h.Addr().Port()
-	want := []string{fmt.Sprintf("ws://127.0.0.1:%d", port), fmt.Sprintf("ws://[2001:db8::1]:%d", port), fmt.Sprintf("ws://192.0.2.1:%d", port)}
+	want := []string{fmt.Sprintf("wss://127.0.0.1:%d", port), fmt.Sprintf("wss://[2001:db8::1]:%d", port), fmt.Sprintf("wss://192.0.2.1:%d", port)}
 	if got := h.Link().URLs; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -132,6 +140,9 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	private := []netip.Addr{loopback}
+	cert, key := newPair(t, []string{"localhost"})
+	_, otherKey := newPair(t, []string{"localhost"})
+	nameless, namelessKey := newPair(t, nil)
 	tests := []struct {
 		name string
 		cfg  Config
@@ -148,6 +159,15 @@ func TestNewRefuses(t *testing.T) {
 		{"foreign address", Config{Listen: "192.0.2.77:0", PublicAddrs: private}, "cannot assign", "--listen"},
 		{"loopback only", Config{Listen: "127.0.0.1:0"}, "no address that members could reach", "--public-addr"},
 		{"private only", Config{Listen: "10.1.2.3:0"}, "only private addresses (10.1.2.3)", "--public-addr"},
+		{"certificate without key", Config{TLSCert: cert, PublicAddrs: private}, "needs its key", "--tls-key"},
+		{"key without certificate", Config{TLSKey: key, PublicAddrs: private}, "a key its certificate", "--tls-cert"},
+		{"no such certificate", Config{TLSCert: cert + "x", TLSKey: key, PublicAddrs: private}, "no such file", "--tls-cert"},
+		{"another's key", Config{TLSCert: cert, TLSKey: otherKey, PublicAddrs: private}, "does not match", "--tls-key"},
+		{"certificate for no name", Config{TLSCert: nameless, TLSKey: namelessKey, PublicAddrs: private}, "for no host name", "--tls-cert"},
+		{"certificate and no TLS", Config{TLSCert: cert, TLSKey: key, PlainHTTP: true, PublicAddrs: private}, "serves without TLS", "--plain-http"},
+		{"url with a path", Config{URLs: []string{"wss://h:1/p"}, PublicAddrs: private}, "want wss://HOST:PORT", "--url"},
+		{"url without TLS", Config{URLs: []string{"ws://h:1"}, PublicAddrs: private}, "without TLS", "wss://"},
+		{"nine urls", Config{URLs: slices.Repeat([]string{"wss://h:1"}, config.MaxHubURLs+1), PublicAddrs: private}, "at most 8", "--url"},
 		{"unspecified", Config{PublicAddrs: []netip.Addr{netip.IPv4Unspecified()}}, "cannot reach", "--public-addr"},
 	}
 	for _, tt := range tests {
