@@ -218,8 +218,8 @@ func TestFailedWriteKeepsTheOldContent(t *testing.T) {
 
 	// A crash leaves a part of the file under another name; the next start
 	// removes it, and nothing else.
-	for _, name := range []string{nodeFile, membersFile, invitesFile} {
-		f, err := os.CreateTemp(path, tempPrefix(name)+"*")
+	for _, name := range []string{nodeFile, membersFile, invitesFile, "link"} {
+		f, err := os.CreateTemp(path, tempName(name))
 		if err != nil {
 			t.Fatal(err)
 		}
