@@ -219,7 +219,7 @@ func TestFailedWriteKeepsTheOldContent(t *testing.T) {
 	// A crash leaves a part of the file under another name; the next start
 	// removes it, and nothing else.
 	for _, name := range []string{nodeFile, membersFile, invitesFile, "link"} {
-		f, err := os.CreateTemp(path, tempName(name))
+		f, err := os.CreateTemp(path, TempPattern(name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,7 +67,7 @@ func WriteFile(path string, data []byte) error { return writeFile(osDisk{}, path
 func writeFile(d disk, path string, data []byte) (err error) {
 	defer func() { err = diskError(err) }()
 	dir := filepath.Dir(path)
-	f, err := d.createTemp(dir, tempName(filepath.Base(path)))
+	f, err := d.createTemp(dir, TempPattern(filepath.Base(path)))
 	if err != nil {
 		return err
 	}
@@ -94,9 +94,9 @@ func writeFile(d disk, path string, data []byte) (err error) {
 
 const tempMark = ".tmp-"
 
-// tempName is the pattern of the names under which a file is written before it
-// is whole.
-func tempName(name string) string { return "." + name + tempMark + "*" }
+// TempPattern is the os.CreateTemp pattern of the names under which a file is
+// written before it is whole. OpenDir removes what a crash has left of them.
+func TempPattern(name string) string { return "." + name + tempMark + "*" }
 
 func isTemp(name string) bool {
 	return strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
