@@ -218,8 +218,8 @@ func TestFailedWriteKeepsTheOldContent(t *testing.T) {
 
 	// A crash leaves a part of the file under another name; the next start
 	// removes it, and nothing else.
-	for _, name := range stateFiles {
-		f, err := os.CreateTemp(path, tempPrefix(name)+"*")
+	for _, name := range []string{nodeFile, membersFile, invitesFile, keysFile, "link"} {
+		f, err := os.CreateTemp(path, TempPattern(name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -126,6 +127,21 @@ func (u *inUse) place(r *Record, prefix netip.Prefix) bool {
 	addr, free := freeAddress(prefix, func(a netip.Addr) bool { return u.addrs[a] })
 	r.Name, r.IPv4 = name, addr
 	return ok && free
+}
+
+// Owed returns the revocations of machines that were replaced, where the one
+// that replaces is known already: it has shown its record itself, because this
+// keeper ended before it could publish both.
+func (k *Keeper) Owed() [][]byte {
+	var owed [][]byte
+	for _, i := range k.invites {
+		for _, a := range i.Admitted {
+			if a.Revocation != nil && k.cfg.Roster.knows(a.Node) && !k.cfg.Roster.Has(sha256.Sum256(a.Revocation)) {
+				owed = append(owed, a.Revocation)
+			}
+		}
+	}
+	return owed
 }
 
 // Mend signs anew those records of this admin's that lost to another admin's,

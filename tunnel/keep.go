@@ -59,10 +59,15 @@ func (n *Node) keep(m *signaling.Join) {
 	n.hub.Send(&signaling.Join{To: m.From, Sealed: answer})
 }
 
-// mend gives members that this machine admitted, and that clash with another
-// admin's, a name and an address of their own.
+// mend makes up for what this machine owes those that it admitted: that who was
+// replaced is gone, and, to those that clash with another admin's, a name and an
+// address of their own.
 func (n *Node) mend() {
 	if n.keeper == nil {
+		return
+	}
+	if owed := n.keeper.Owed(); len(owed) > 0 {
+		n.learn(owed, false) // which mends, too
 		return
 	}
 	statements, err := n.keeper.Mend()

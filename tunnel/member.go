@@ -183,6 +183,7 @@ func (n *Node) poll(now time.Time) {
 	}
 	n.followHub(now)
 	n.tellGathered()
+	n.showRecord(now)
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
 		n.saveMembers()
 	}

@@ -46,11 +46,10 @@ func openState(path string) (*state, error) {
 		return nil, err
 	}
 	file := filepath.Join(path, stateFile)
-	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: lockTimeout})
+	db, err := openDB(file)
 	if err != nil {
 		dir.Close()
-		return nil, config.WithHint(fmt.Errorf("hub state %s: %w", file, err),
-			"restore it from a backup, or begin anew with another --state DIR; nothing has been changed")
+		return nil, err
 	}
 	s := &state{dir: dir, db: db, store: newBoltStore(db)}
 	if err := s.loadKeys(); err != nil {
