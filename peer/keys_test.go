@@ -96,3 +96,25 @@ func TestKeys(t *testing.T) {
 		}
 	})
 }
+
+// TestFrameProves: where no check arrives, a frame shows that the answer did.
+func TestFrameProves(t *testing.T) {
+	inLab(t, func(l *lab) {
+		d := &diary{keys: make(map[string]config.PresharedKey)}
+		k := l.pair(public(l), public(l), func(a, b *Config) { d.record("a", a); d.record("b", b) })
+		l.lose(func(netip.AddrPort, netip.AddrPort, []byte) bool { return true })
+		k.online()
+		var all []string
+		happened := func(line string) func() bool {
+			return func() bool {
+				all = append(all, d.take()...)
+				return slices.Contains(all, line)
+			}
+		}
+		l.until(time.Second, "agreed", happened("a agreed"))
+		if k.a.stop(); slices.Contains(all, "b proved") {
+			t.Fatal("proved before there was a frame")
+		}
+		l.until(time.Second, "proved by a's last words", happened("b proved"))
+	})
+}

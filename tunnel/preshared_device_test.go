@@ -321,3 +321,45 @@ func (s *side) again(t *testing.T, begins bool, other *side) {
 func (s *side) expire() {
 	s.dev.LookupPeer(wgdevice.NoisePublicKey(s.otherKey)).ExpireCurrentKeypairs()
 }
+
+// TestHandshakesDuringRenewals has a side begin a handshake after each step of
+// many renewals, in turn, while packets flow both ways.
+func TestHandshakesDuringRenewals(t *testing.T) {
+	checkLeaks(t)
+	o, a := newSides(t)
+	o.peer.Lead()
+	connect(o, a)
+	o.ping(t, a, 0)
+	pace := time.NewTicker(2 * overtaken) // as fast as two handshakes may follow each other
+	defer pace.Stop()
+	var key config.PresharedKey
+	for n := range uint32(40) {
+		switch n % 4 {
+		case 0:
+			key = config.NewPresharedKey()
+			a.keys.Pending(key)
+		case 1:
+			o.keys.Agreed(key)
+		case 2:
+			a.keys.Proved(key)
+		}
+		<-pace.C
+		from, to := o, a
+		if n/2%2 == 1 {
+			from, to = a, o
+		}
+		from.expire()
+		start := time.Now()
+		from.ping(t, to, 2*n+1)
+		to.ping(t, from, 2*n+2)
+		if took := time.Since(start); took > soon {
+			t.Fatalf("handshake %d took %v", n, took)
+		}
+		for _, s := range []*side{o, a} {
+			s.keys.settle(time.Now(), s != from)
+		}
+		if !o.keys.worked.Equal(a.keys.worked) {
+			t.Fatalf("handshake %d: the sides take it for one under different keys", n)
+		}
+	}
+}

@@ -267,6 +267,25 @@ func TestTries(t *testing.T) {
 	})
 }
 
+// The device may answer a handshake under a key that is only being tried. That
+// it completes says nothing of the one in use.
+func TestAnsweredDuringTries(t *testing.T) {
+	r, now := newTestRing(), time.Now()
+	r.Agreed(r.names['A'])
+	r.Pending(r.names['B'])
+	r.gotResponse(handshake(typeResponse, responseSize, 7, 1))
+	r.refused()
+	r.answered() // under B
+	for range 3 {
+		r.refused()
+	}
+	r.settle(now, true)
+	r.settle(now.Add(dropAfter), false)
+	if got := r.text(t); got != "Ab" {
+		t.Errorf("keys %s, want Ab", got)
+	}
+}
+
 // A stranger's response to nothing of ours costs no change of keys.
 func TestForgedResponse(t *testing.T) {
 	b, _ := newFake()
