@@ -176,7 +176,7 @@ func TestHalfOpenTLS(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
-	const most = 64
+	const most = 128
 	var conns []net.Conn
 	for range most + 1 {
 		conns = append(conns, dial(hostile))

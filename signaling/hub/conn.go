@@ -16,12 +16,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// conn is one node's WebSocket. After the handshake two goroutines share it:
+// conn is one node's WebSocket. After the handshake two goroutines share it,
+// of which the writer is there only while it has something to write:
 //
 //	reader: socket ─► handle ─► Store, Bus          (route.go)
 //	writer: socket ◄─ Store pages, queue ◄─ Bus     (writer.go)
 //
-// What the handshake sets stays as it is; the rest has the owner named.
+// Most nodes are idle most of the time, and memory is what bounds how many a
+// hub takes: an idle one has the reader alone, on the smallest stack. What the
+// handshake sets stays as it is; the rest has the owner named.
 type conn struct {
 	hub    *Hub
 	ws     *websocket.Conn
@@ -41,8 +44,15 @@ type conn struct {
 
 	tickets *rate.Limiter // reader
 
-	sent    uint64   // writer: the last sequence of records that was sent
-	release []func() // writer, then run: undoes seat, watch and relay permission
+	wakened atomic.Bool // a writer is about to look at the queue; set until there may be one
+
+	writer  sync.Mutex // the writer's, guards what follows
+	greeted bool
+	closed  bool        // there is nothing more to write to
+	pingDue atomic.Bool // set by the timer
+	timer   *time.Timer // of pings, then of lingering
+	sent    uint64      // the last sequence of records that was sent
+	release []func()    // undoes seat, watch and relay permission
 }
 
 // A node sends some ten frames to each peer it connects to.
@@ -58,37 +68,46 @@ const (
 )
 
 func newConn(h *Hub, ws *websocket.Conn, remote netip.AddrPort, known func()) *conn {
-	return &conn{
+	c := &conn{
 		hub: h, ws: ws, remote: remote, known: sync.OnceFunc(known),
-		log: h.log.With("remote", remote.String()), queue: newQueue(),
+		log:     h.log.With("remote", remote.String()),
 		tickets: rate.NewLimiter(ticketRate, ticketBurst),
 	}
+	c.wakened.Store(true)
+	c.queue = newQueue(c.wake)
+	return c
 }
 
 func (c *conn) network() config.NetworkKey { return c.shake.Network }
 func (c *conn) node() config.NodeKey       { return c.shake.Node }
 
-// run serves the connection to its end.
+// run makes the handshake and then has another goroutine serve the connection,
+// as this one's stack has grown.
 func (c *conn) run(ctx context.Context) {
-	defer c.known()
-	defer c.ws.Close()
-	defer func() {
-		if c.unuse != nil {
-			c.unuse()
-		}
-	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.ws.Close() })
-	defer stop()
-
 	err := c.handshake()
 	if err != nil {
 		c.hub.drops.handshakes.Add(1)
 		c.log.Debug("no handshake", "err", err)
 		c.sayNo(err)
-		return
 	}
+	if err != nil || !c.hub.conns.start(func() { c.serve(ctx, stop) }) {
+		stop()
+		c.end()
+	}
+}
+
+// end closes the connection and lets go of what it held.
+func (c *conn) end() {
+	c.ws.Close() // ends a write under way, too
+	c.known()
+	if c.unuse != nil {
+		c.unuse()
+	}
+}
+
+// serve serves the connection to its end.
+func (c *conn) serve(ctx context.Context, stop func() bool) {
 	proven(c.ws.NetConn())
 	c.log = c.log.With("network", c.network().String(), "peer", c.node().String())
 	c.log.Info("connected", "member", c.member.Load())
@@ -96,22 +115,20 @@ func (c *conn) run(ctx context.Context) {
 		c.known() // a joiner still counts against its source
 	}
 
-	gone, written := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(written)
-		defer c.ws.Close()
-		if err := c.write(ctx, gone); err != nil {
-			c.log.Debug("writer ended", "err", err)
-		}
-	}()
-	err = c.read(ctx)
-	close(gone)
-	cancel()
-	<-written
-	for _, f := range c.release {
-		f()
-	}
+	c.hub.conns.start(c.write) // the greeting
+	err := c.read(ctx)
+	stop()
+	c.ws.Close() // ends a write under way
+	c.endWriting()
+	c.end()
 	c.log.Info("disconnected", "err", err)
+}
+
+// elsewhere runs f on a stack that goes with it.
+func elsewhere(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }()
+	return <-done
 }
 
 // read handles frames until the socket ends. Once the connection is to end it
@@ -139,7 +156,7 @@ func (c *conn) read(ctx context.Context) error {
 		if err := alive(); err != nil {
 			return err
 		}
-		if err := c.handle(kind, frame); err != nil {
+		if err := elsewhere(func() error { return c.handle(kind, frame) }); err != nil {
 			c.queue.finish(c.asRefusal(err))
 		}
 	}

@@ -164,7 +164,7 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestQueueCutsOffWhoDoesNotTakeControlFrames(t *testing.T) {
-	q := newQueue()
+	q := newQueue(func() {})
 	for range maxControl + 1 {
 		q.push(item{message: &signaling.Credentials{}})
 	}
@@ -182,7 +182,7 @@ func TestQueueCutsOffWhoDoesNotTakeControlFrames(t *testing.T) {
 }
 
 func TestQueueMergesPresence(t *testing.T) {
-	q := newQueue()
+	q := newQueue(func() {})
 	node := func(n byte) config.NodeKey { return config.NodeKey{n} }
 	push := func(p signaling.Presence) { q.push(item{message: &p}) }
 	push(signaling.Presence{Online: []signaling.Online{{Node: node(1)}}})
