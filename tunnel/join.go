@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -138,8 +139,19 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		return false, err
 	}
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
+	j.link.joined = time.Now()
 	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)
 	return true, nil
+}
+
+// showRecord connects to the hub anew, as the member that the record makes of
+// this machine, when the acknowledgement came to nothing: the keeper ended
+// before it had published the record, and nobody else would.
+func (n *Node) showRecord(now time.Time) {
+	if !n.link.joined.IsZero() && now.Sub(n.link.joined) > askAgain {
+		n.link.joined = time.Time{}
+		n.hub.Moved(func(netip.Addr) bool { return false })
+	}
 }
 
 func (j *joining) keeperName() string {

@@ -142,6 +142,7 @@ func (n *Node) poll(now time.Time) {
 		n.renew = now.Add(time.Minute)
 	}
 	n.tellGathered()
+	n.showRecord(now)
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
 		n.saveMembers()
 	}

@@ -63,6 +63,8 @@ type Node struct {
 type hubLink struct {
 	up   bool
 	said string // what keeps it down; the first trouble of an outage is told
+
+	joined time.Time // when this machine was admitted, until the hub takes it for a member
 }
 
 // New prepares a node; nothing happens before Run.
