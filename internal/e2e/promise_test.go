@@ -125,6 +125,7 @@ func (w *world) checkOpen() error {
 	if len(w.open) == 0 {
 		return nil // none was
 	}
+	w.reached["open"]++
 	if err := w.keeperOnline(); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type world struct {
 	invites             inviting
 
 	rounds, crashes int
-	reached         map[string]int // how far the joiner was when the crash came
+	reached         map[string]int // how far the joiner was when the crash came; open invites tried
 
 	mu  sync.Mutex // guards log
 	log []string   // of this round
