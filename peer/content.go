@@ -30,6 +30,7 @@ type description struct {
 const (
 	typeCandidates = "candidates"
 	typeBye        = "bye"
+	typeInitiate   = "initiate" // the sender cannot begin a handshake, the receiver shall
 )
 
 // message is the content of a frame inside a session. Candidates are always

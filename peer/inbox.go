@@ -25,6 +25,7 @@ type news struct {
 	online bool
 	epoch  signaling.Epoch
 	woken  bool
+	call   bool
 }
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
@@ -58,11 +59,18 @@ func (in *inbox) wanted() {
 	in.poke()
 }
 
+func (in *inbox) call() {
+	in.mu.Lock()
+	in.news.call = true
+	in.mu.Unlock()
+	in.poke()
+}
+
 // take returns the news and begins anew.
 func (in *inbox) take() news {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n := in.news
-	in.news.sealed, in.news.woken = nil, false
+	in.news.sealed, in.news.woken, in.news.call = nil, false, false
 	return n
 }

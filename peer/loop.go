@@ -107,6 +107,9 @@ func (l *loop) take(n news, now time.Time) {
 	for _, b := range n.sealed {
 		l.open(b, now)
 	}
+	if n.call && l.current != nil {
+		l.seal(message{Type: typeInitiate, Ufrag: l.current.ufrag})
+	}
 }
 
 // renewed notes that the peer runs anew: what it had is gone, what was offered

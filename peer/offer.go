@@ -180,6 +180,8 @@ func (l *loop) told(content []byte, now time.Time) error {
 			g.take(m.Candidates)
 		case typeBye:
 			l.left(g, now)
+		case typeInitiate:
+			l.p.cfg.OnInitiate()
 		}
 		return nil
 	}

@@ -50,6 +50,11 @@ type Config struct {
 	// Keys takes the preshared key of each session. Nil: nobody does.
 	Keys Keys
 
+	// OnInitiate is told that the peer calls for a handshake of the tunnel: see
+	// Peer.CallHandshake. Called from Run's goroutine; it must not block. Nil:
+	// nobody is told.
+	OnInitiate func()
+
 	// Alive is when the last authentic packet of the tunnel came from the
 	// peer. While that is recent no new session is made for what ICE thinks
 	// of the old one. Nil: never. Safe for concurrent use.
@@ -96,6 +101,9 @@ func New(c Config) *Peer {
 	if c.OnSource == nil {
 		c.OnSource = func(*Relay, netip.AddrPort) {}
 	}
+	if c.OnInitiate == nil {
+		c.OnInitiate = func() {}
+	}
 	if c.Keys == nil {
 		c.Keys = noKeys{}
 	}
@@ -130,6 +138,11 @@ func (p *Peer) SetOnline(online bool, epoch signaling.Epoch) { p.in.setOnline(on
 
 // Wake says that packets wait for a path.
 func (p *Peer) Wake() { p.in.wanted() }
+
+// CallHandshake asks the peer to begin a handshake of the tunnel, because it
+// takes none of ours. Without a session nothing is said. The caller limits the
+// rate.
+func (p *Peer) CallHandshake() { p.in.call() }
 
 // Snapshot returns how things stand.
 func (p *Peer) Snapshot() Snapshot { return *p.snap.Load() }

@@ -23,7 +23,7 @@ type member struct {
 	session  *peer.Peer
 	endpoint *Endpoint
 	keys     *keyRing
-	wg       *wgdevice.Peer
+	wg       atomic.Pointer[wgdevice.Peer]
 	stop     context.CancelFunc
 	lower    bool // our node key is the lower one: we prompt handshakes
 
@@ -33,7 +33,8 @@ type member struct {
 	heardNS  atomic.Int64
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
-	said     string       // the path that progress last told
+	refused  refused
+	said     string // the path that progress last told
 }
 
 // addMember makes the session and the tunnel's end for a record.
@@ -53,12 +54,12 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	m.session = peer.New(peer.Config{
 		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
 		Controlling: m.lower, Offerer: m.lower, Keys: m.keys,
-		Send:     func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
-		OnPath:   m.setPath,
+		Send:   func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
+		OnPath: m.setPath, OnInitiate: m.initiate,
 		OnSource: func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
 		Alive:    func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
-	if err := n.configurePeer(m); err != nil {
+	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		n.tunnel.bind.RemoveEndpoint(m.endpoint)
 		return
@@ -116,8 +117,8 @@ func (n *Node) endMember(m *member) {
 
 // configurePeer tells WireGuard of the member. Its addresses come from the
 // signed record alone.
-func (n *Node) configurePeer(m *member) error {
-	uapi := presharedConfig(m.record.WireGuard, m.keys.first())
+func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
+	uapi := presharedConfig(m.record.WireGuard, key)
 	uapi += fmt.Sprintf("replace_allowed_ips=true\nendpoint=%s\npersistent_keepalive_interval=%d\n",
 		m.endpoint.DstToString(), int(keepalive.Seconds()))
 	for _, a := range m.record.Addresses(n.self.Network) {
@@ -126,7 +127,7 @@ func (n *Node) configurePeer(m *member) error {
 	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
 		return err
 	}
-	m.wg = n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+	m.wg.Store(n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard)))
 	return nil
 }
 
@@ -136,7 +137,7 @@ func (m *member) setPath(p peer.Path) {
 	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
 	m.pathAt.Store(time.Now().UnixNano())
 	if m.lower || m.heardNS.Load() != 0 {
-		m.wg.SendKeepalive() // a handshake where there is no session, else a proof of the path
+		m.wg.Load().SendKeepalive() // a handshake where there is no session, else a proof of the path
 	}
 }
 
@@ -164,6 +165,7 @@ func (n *Node) poll(now time.Time) {
 	all := n.tunnel.traffic()
 	for _, m := range n.members {
 		n.pollMember(now, m, all[m.record.WireGuard])
+		n.pollRefused(now, m)
 	}
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
@@ -191,7 +193,7 @@ func (n *Node) pollMember(now time.Time, m *member, c traffic) {
 	}
 	if m.heard.IsZero() && now.Sub(pathAt) > prompt && now.Sub(m.prompted) > prompt {
 		m.prompted = now
-		m.wg.SendKeepalive()
+		m.wg.Load().SendKeepalive()
 	}
 	n.tellPath(m)
 }
