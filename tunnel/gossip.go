@@ -21,6 +21,7 @@ import (
 //	1 ‖ digest (32)
 //	2 ‖ first (8) ‖ last (8) ‖ hashes (8 each)     all that the sender has from first to last
 //	3 ‖ statements (2+n each)
+//	4                                              not of statements: see refused.go
 //
 // What is new and no record, thus rare and urgent, is told to some others at
 // once. Nothing waits for any of it.
@@ -28,6 +29,7 @@ const (
 	noteDigest     = 1
 	noteHave       = 2
 	noteStatements = 3
+	noteInitiate   = 4
 )
 
 const (
@@ -54,6 +56,8 @@ func (n *Node) told(m *member, note []byte) {
 		ok = n.supply(m, in)
 	case noteStatements:
 		ok = n.learnFrom(m, in)
+	case noteInitiate:
+		m.initiate()
 	}
 	if !ok {
 		n.refused("note of a member", errNote)

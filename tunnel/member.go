@@ -24,7 +24,7 @@ type member struct {
 	session  *peer.Peer
 	endpoint *Endpoint
 	keys     *keyRing
-	wg       *wgdevice.Peer
+	wg       atomic.Pointer[wgdevice.Peer]
 	stop     context.CancelFunc
 	lower    bool // our node key is the lower one: we prompt handshakes
 
@@ -34,7 +34,8 @@ type member struct {
 	heardNS  atomic.Int64
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
-	said     string       // the path that progress last told
+	refused  refused
+	said     string // the path that progress last told
 
 	compared time.Time     // when what both know was last compared
 	verify   *rate.Limiter // of statements that it sends
@@ -66,7 +67,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
-	if err := n.configurePeer(m); err != nil {
+	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		cancel()
 		n.tunnel.bind.RemoveEndpoint(m.endpoint)
@@ -123,14 +124,14 @@ func (n *Node) endMember(m *member) {
 
 // configurePeer tells WireGuard of the member. Its addresses come from the
 // signed record alone.
-func (n *Node) configurePeer(m *member) error {
-	uapi := presharedConfig(m.record.WireGuard, m.keys.first())
+func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
+	uapi := presharedConfig(m.record.WireGuard, key)
 	uapi += fmt.Sprintf("endpoint=%s\npersistent_keepalive_interval=%d\n", m.endpoint.DstToString(), int(keepalive.Seconds()))
 	uapi += n.allowedIPs(m)
 	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
 		return err
 	}
-	m.wg = n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+	m.wg.Store(n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard)))
 	return nil
 }
 
@@ -149,7 +150,7 @@ func (m *member) setPath(p peer.Path) {
 	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
 	m.pathAt.Store(time.Now().UnixNano())
 	if m.lower || m.heardNS.Load() != 0 {
-		m.wg.SendKeepalive() // a handshake where there is no session, else a proof of the path
+		m.wg.Load().SendKeepalive() // a handshake where there is no session, else a proof of the path
 	}
 }
 
@@ -177,6 +178,7 @@ func (n *Node) poll(now time.Time) {
 	all := n.tunnel.traffic()
 	for _, m := range n.members {
 		n.pollMember(now, m, all[m.record.WireGuard])
+		n.pollRefused(now, m)
 	}
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
@@ -206,7 +208,7 @@ func (n *Node) pollMember(now time.Time, m *member, c traffic) {
 	}
 	if m.heard.IsZero() && now.Sub(pathAt) > prompt && now.Sub(m.prompted) > prompt {
 		m.prompted = now
-		m.wg.SendKeepalive()
+		m.wg.Load().SendKeepalive()
 	}
 	n.tellPath(m)
 }
