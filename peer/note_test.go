@@ -11,7 +11,7 @@ func TestTell(t *testing.T) {
 	inLab(t, func(l *lab) {
 		var sessions, told atomic.Int32
 		k := l.pair(public(l), public(l), func(a, b *Config) {
-			a.OnSession = func() { sessions.Add(1) }
+			a.OnSession = func(time.Time) { sessions.Add(1) }
 			b.OnNote = func(note []byte) {
 				if string(note) != "note" {
 					t.Errorf("told %q", note)

@@ -105,9 +105,12 @@ func (l *loop) open(sealed []byte, now time.Time) {
 			l.renewed(now)
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		l.p.cfg.Underlay.drops.messages.Add(1)
 		l.p.cfg.Log.Debug("sealed message dropped", "err", err)
+	case ev.Kind == signaling.EventOffer || ev.Kind == signaling.EventAnswer:
+		l.p.cfg.OnSession(ev.At)
 	}
 	if ev.Reply != nil {
 		l.p.cfg.Send(ev.Reply)
@@ -143,7 +146,6 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	l.next, l.restart = g, ""
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
-	l.p.cfg.OnSession()
 	return nil
 }
 
@@ -161,7 +163,6 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 		l.drop(now)
 		return err
 	}
-	l.p.cfg.OnSession()
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		Send:      func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
 		OnPath:    m.setPath,
 		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
-		OnSession: func() { n.later(ctx, m, func() { n.tellDigest(m) }) },
+		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(clock); n.tellDigest(m) }) },
 		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
