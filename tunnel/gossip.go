@@ -68,7 +68,7 @@ var errNote = errors.New("it is not well formed")
 
 // tellDigest begins a comparison.
 func (n *Node) tellDigest(m *member) {
-	m.session.Tell(append([]byte{noteDigest}, n.roster.Digest()...))
+	m.tell(append([]byte{noteDigest}, n.roster.Digest()...))
 }
 
 // compare tells a member whose digest differs what we have.
@@ -95,7 +95,7 @@ func (n *Node) compare(m *member, digest []byte) {
 		for _, h := range page {
 			note = append(note, h[:]...)
 		}
-		m.session.Tell(note)
+		m.tell(note)
 		if len(have) == 0 {
 			return
 		}
@@ -130,13 +130,13 @@ func tellStatements(m *member, statements [][]byte) {
 	note := []byte{noteStatements}
 	for _, s := range statements {
 		if len(note)+2+len(s) > peer.MaxNote {
-			m.session.Tell(note)
+			m.tell(note)
 			note = []byte{noteStatements}
 		}
 		note = append(append(note, byte(len(s)>>8), byte(len(s))), s...)
 	}
 	if len(note) > 1 {
-		m.session.Tell(note)
+		m.tell(note)
 	}
 }
 

@@ -37,6 +37,7 @@ type member struct {
 	refused  refused
 	said     string // the path that progress last told
 
+	tell     func([]byte)  // sends a note, see gossip.go
 	compared time.Time     // when what both know was last compared
 	verify   *rate.Limiter // of statements that it sends
 }
@@ -67,6 +68,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
+	m.tell = m.session.Tell
 	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		cancel()

@@ -66,7 +66,7 @@ func (n *Node) pollRefused(now time.Time, m *member) {
 		n.forgetTime(m)
 	}
 	if call {
-		m.session.Tell([]byte{noteInitiate})
+		m.tell([]byte{noteInitiate})
 	}
 }
 
