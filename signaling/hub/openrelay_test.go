@@ -29,7 +29,7 @@ var (
 
 	// Not for these reasons, but nobody of the network comes from there.
 	elsewhereAddr = []string{"203.0.113.6", "2001:db8::6", "8.8.8.8", "2606:4700::1111", "203.0.113.77", "2001:db8::77"}
-	members   = []string{"203.0.113.5", "2001:db8::5"}
+	members       = []string{"203.0.113.5", "2001:db8::5"}
 )
 
 // relayAsProxy is a hub and what a member has at it in each family.
