@@ -138,7 +138,11 @@ func (k *Keeper) List(now time.Time) []InviteInfo {
 			info.Replaces = rec.Name
 		}
 		for _, a := range i.Admitted {
-			if rec, err := ParseRecord(k.cfg.Network, a.Record); err == nil {
+			rec, ok := k.cfg.Roster.Record(a.Node)
+			if !ok { // not published yet, or revoked since
+				rec, _ = ParseRecord(k.cfg.Network, a.Record)
+			}
+			if rec != nil {
 				info.Joined = append(info.Joined, rec.Name)
 			}
 		}
