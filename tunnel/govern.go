@@ -141,15 +141,16 @@ func (n *Node) issue(statements [][]byte) error {
 	return nil
 }
 
-// find looks up a member by name or ID, also one whose membership has expired.
+// find looks up a member by ID or name, also one whose membership has expired.
+// IDs go first: a machine may ask for another's ID as its name.
 func (n *Node) find(name string) (*signaling.SignedRecord, error) {
-	if rec, ok := n.roster.ByName(name); ok {
-		return rec, nil
-	}
 	for _, rec := range n.roster.Records() {
 		if rec.Node.ID().String() == name {
 			return rec, nil
 		}
+	}
+	if rec, ok := n.roster.ByName(name); ok {
+		return rec, nil
 	}
 	return nil, config.WithHint(fmt.Errorf("no member has the name or ID %q", name), "`p2ptun nodes` lists them")
 }

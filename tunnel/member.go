@@ -137,10 +137,14 @@ func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
 	return nil
 }
 
-// allowedIPs are the member's addresses as the device takes them.
+// allowedIPs are the member's addresses as the device takes them: those of the
+// network. A record by a hostile admin may name any machine's.
 func (n *Node) allowedIPs(m *member) string {
 	uapi := "replace_allowed_ips=true\n"
 	for _, a := range m.record.Addresses(n.self.Network) {
+		if a.Is4() && !n.node.Prefix.Contains(a) {
+			continue
+		}
 		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
 	}
 	return uapi

@@ -202,6 +202,10 @@ func (n *Node) own() (*signaling.SignedRecord, error) {
 	if !ok {
 		return nil, errors.New("no admin of the network vouches for this machine any more")
 	}
+	if !n.node.Prefix.Contains(rec.IPv4) { // it would lead the host's traffic to others into the tunnel
+		return nil, config.WithHint(fmt.Errorf("an admin has given this machine the address %v outside of the network's %v", rec.IPv4, n.node.Prefix),
+			"`p2ptun revoke` that admin on the machine that made the network")
+	}
 	return rec, nil
 }
 
