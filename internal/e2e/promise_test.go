@@ -66,7 +66,7 @@ func (w *world) finishJoin() error {
 
 // connects sees that the joiner's machine reaches the keeper, and stops it.
 func (w *world) connects() error {
-	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, longestWait)
 	defer cancel()
 	if err := w.joining.node.FirstPing(ctx, address(0)); err != nil {
 		return err
