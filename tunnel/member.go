@@ -44,7 +44,14 @@ type member struct {
 
 // addMember makes the session and the tunnel's end for a record.
 func (n *Node) addMember(rec *signaling.SignedRecord) {
-	if rec.Node == n.self.Node.Public() || n.tunnel == nil || !rec.Live(n.now()) || n.updateMember(rec) {
+	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
+		return
+	}
+	if now := n.now(); !rec.Live(now) || n.hasLapsed(now) {
+		n.removeMember(rec.Node)
+		return
+	}
+	if n.updateMember(rec) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
@@ -189,6 +196,7 @@ func (n *Node) poll(now time.Time) {
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
 	}
+	n.expire()
 	n.followHub(now)
 	n.tellGathered()
 	n.showRecord(now)

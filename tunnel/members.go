@@ -25,13 +25,11 @@ type memberSync struct {
 
 // loadMembers reads what is remembered of the network from earlier runs.
 func (n *Node) loadMembers() error {
-	n.roster = signaling.NewRoster(n.node.Network)
-	known, err := n.cfg.Dir.LoadMembers()
+	known, change, err := loadRoster(n.cfg.Dir, n.node)
 	if err != nil {
 		return err
 	}
-	n.sync.sequence = known.Sequence
-	change := n.roster.Merge(append(known.Statements, n.node.Proof...)...)
+	n.roster, n.sync.sequence = known.roster, known.sequence
 	if change.Err != nil {
 		n.log.Warn("stored statements dropped", "err", change.Err)
 	}
@@ -52,11 +50,8 @@ func (n *Node) saveMembers() {
 		return
 	}
 	n.sync.saved = time.Now()
-	m := config.Members{Sequence: n.sync.sequence}
-	for _, s := range n.roster.Statements() {
-		m.Statements = append(m.Statements, s.Bytes())
-	}
-	if err := n.cfg.Dir.SaveMembers(m); err != nil {
+	known := &knownNetwork{n.roster, n.sync.sequence}
+	if err := n.cfg.Dir.SaveMembers(known.members()); err != nil {
 		n.log.Error("members not saved", "err", err)
 		return
 	}

@@ -59,6 +59,8 @@ type Node struct {
 	over    error          // why the loop is to return
 	refuse  map[string]int // what was refused, by kind
 	moveHub time.Time      // when to go to the network's new hub; zero: not at all
+	lapsed  bool           // this machine's membership has ended, and it was told
+	offers  map[*handover]bool
 
 	gathered string // the candidates that progress last told
 }
@@ -93,6 +95,7 @@ func New(cfg Config) (*Node, error) {
 		members: make(map[config.NodeKey]*member),
 		present: make(map[config.NodeKey]signaling.Epoch),
 		refuse:  make(map[string]int),
+		offers:  make(map[*handover]bool),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
