@@ -66,9 +66,18 @@ func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
 		printHub(w, s.Hub)
 		return
 	}
+	if s.Self.State == "expired" {
+		fmt.Fprintf(w, "%s in %s: the membership ended at %s; an admin can extend it with `p2ptun network extend %s`\n",
+			s.Self.Name, networkText(s.Network), endText(s.Self.Expires), s.Self.Name)
+		printHub(w, s.Hub)
+		return
+	}
 	fmt.Fprintf(w, "%s in %s: %s on %s\n", s.Self.Name, networkText(s.Network), s.Self.State, s.Self.Interface)
 	if len(s.Self.Addresses) > 0 {
 		fmt.Fprintf(w, "addresses: %s\n", joinAddrs(s.Self.Addresses))
+	}
+	if s.Self.Expires != nil {
+		fmt.Fprintf(w, "member until: %s\n", endText(s.Self.Expires))
 	}
 	printHub(w, s.Hub)
 	fmt.Fprintln(w)
