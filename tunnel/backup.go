@@ -124,6 +124,19 @@ func holdKey(node *config.Node, r *signaling.Roster, b *config.Backup) (*config.
 	return &updated, statements, nil
 }
 
+// CheckStored says what would keep a node that does not run from its network for
+// good: that it was thrown out.
+func CheckStored(dir *config.Dir, node *config.Node) error {
+	known, _, err := loadRoster(dir, node)
+	if err != nil {
+		return err
+	}
+	if known.roster.IsRevoked(node.Key.Public()) {
+		return errRevoked
+	}
+	return nil
+}
+
 // Restore makes a member, and holder of the network's key, of a machine that is
 // in no network, under a name like the one given. The directory must be empty.
 func Restore(dir *config.Dir, b *config.Backup, name string) (*config.Node, error) {

@@ -12,7 +12,8 @@ import (
 // own has ended keeps to it as well: it goes on asking the hub, which lets it
 // in, and tells it, when the hub knows of a later end.
 
-// hasLapsed says whether this machine's membership has ended.
+// hasLapsed says whether this machine's membership has ended; n.lapsed, whether
+// expire has seen that.
 func (n *Node) hasLapsed(now time.Time) bool {
 	rec, ok := n.roster.Record(n.self.Node.Public())
 	return ok && !rec.Live(now)

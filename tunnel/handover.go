@@ -108,14 +108,11 @@ func (n *Node) offer(keeper string, o signaling.InviteOptions) (*handover, error
 	return h, nil
 }
 
-// tellOffer tells the keeper, or wakes the session with it.
+// tellOffer tells the keeper, if it is there still.
 func (n *Node) tellOffer(h *handover) {
-	m := n.members[h.keeper]
-	if m == nil {
-		return
+	if m := n.members[h.keeper]; m != nil {
+		m.tell(jsonNote(noteKeep, h.Handover))
 	}
-	m.session.Wake()
-	m.session.Tell(jsonNote(noteKeep, h.Handover))
 }
 
 // takeOver keeps an invite for another admin.
@@ -139,7 +136,7 @@ func (n *Node) takeOver(m *member, note []byte) bool {
 		n.log.Info("keeps an invite", "made by", m.record.Name)
 		n.sendTickets()
 	}
-	m.session.Tell(jsonNote(noteKept, a))
+	m.tell(jsonNote(noteKept, a))
 	return true
 }
 

@@ -45,7 +45,7 @@ func (n *Node) hubUp() {
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
-	n.progress("connected to the hub at %s", n.node.Hub.URLs[0])
+	n.progress("connected to the hub at %s", n.hubAt.URLs[0])
 	n.sendTickets()
 }
 

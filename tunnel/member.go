@@ -47,7 +47,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
 		return
 	}
-	if now := n.now(); !rec.Live(now) || n.hasLapsed(now) {
+	if n.lapsed || !rec.Live(n.now()) {
 		n.removeMember(rec.Node)
 		return
 	}

@@ -156,6 +156,9 @@ func (n *Node) learnOwn(c *signaling.Change) {
 		n.end(errRevoked)
 		return
 	}
+	if err := n.openKeeper(); err != nil { // it may be an admin now
+		n.log.Error("invites not read: nobody can be admitted", "err", err)
+	}
 	updated := *n.node
 	changed := false
 	if proof := n.roster.Proof(self); len(proof) > 0 && !slices.EqualFunc(proof, updated.Proof, bytes.Equal) {
@@ -179,7 +182,6 @@ func (n *Node) learnOwn(c *signaling.Change) {
 		n.moveHub = time.Now().Add(hubHandover)
 	}
 	*n.node = updated
-	n.openKeeper()
 	n.readdress()
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
 )
 
@@ -197,5 +198,38 @@ func TestKeyOfRunningNode(t *testing.T) {
 	}
 	if b, ok := node.asked[0].(*config.Backup); !ok || b.NetworkName != "home" || b.Key.IsZero() {
 		t.Errorf("asked for %v", node.asked)
+	}
+}
+
+// TestStatusOfRevoked: where no node runs because the machine was thrown out,
+// `status` says that.
+func TestStatusOfRevoked(t *testing.T) {
+	k := newKeyFiles(t)
+	node := k.create("first")
+	k.write("p2ptun.toml", "state = \""+k.path("first")+"\"\nsocket = \""+k.path("none.sock")+"\"\n")
+	status := func() string {
+		e, _, errs := capture(t)
+		if code := run(e, []string{"status", "--config", k.path("p2ptun.toml")}); code != 1 {
+			t.Errorf("exit code %d", code)
+		}
+		return errs.String()
+	}
+	if text := status(); !strings.HasPrefix(text, "p2ptun: error: p2ptun is not running ") {
+		t.Errorf("stopped: %s", text)
+	}
+	revocation, err := signaling.NetworkAdmin(*node.Creator).Revoke(node.Key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := config.OpenDir(k.path("first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.SaveMembers(config.Members{Statements: [][]byte{revocation.Bytes()}}); err != nil {
+		t.Fatal(err)
+	}
+	dir.Close()
+	if text := status(); !strings.HasPrefix(text, "p2ptun: error: an admin has removed this machine from the network\n") {
+		t.Errorf("revoked: %s", text)
 	}
 }

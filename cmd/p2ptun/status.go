@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -29,7 +31,7 @@ func runStatus(e env, args []string) error {
 	}
 	var status tunnel.Status
 	if err := ask(e.ctx, socket, "GET", "/status", nil, &status); err != nil {
-		return err
+		return s.whyStopped(err)
 	}
 	if len(rest) == 1 {
 		if err := narrow(&status, rest[0]); err != nil {
@@ -45,6 +47,22 @@ func runStatus(e env, args []string) error {
 		printStatus(e.stdout, status, time.Now())
 	}
 	return nil
+}
+
+// whyStopped makes of the error that no node answers one that says that the
+// machine was thrown out, where its state is known and says so.
+func (s *socketFlags) whyStopped(err error) error {
+	if !errors.Is(err, errNotRunning) || s.socket != "" || s.iface != "" {
+		return err
+	}
+	var out error
+	withState("", s.file, false, func(dir *config.Dir, node *config.Node) error {
+		if node != nil && node.Joined() {
+			out = tunnel.CheckStored(dir, node)
+		}
+		return nil
+	})
+	return cmp.Or(out, err)
 }
 
 // narrow leaves the peer of that name alone.
