@@ -46,7 +46,11 @@ func runningAlready(e env, o *upOptions, t tokens) (bool, error) {
 		return false, config.WithHint(errors.New("p2ptun is running, but has not been admitted to its network yet"),
 			"`p2ptun status` shows how it stands; `p2ptun down` stops it, another invite may follow")
 	}
-	fmt.Fprintln(e.stderr, "p2ptun is up already")
+	text := "p2ptun is up already"
+	if s.Self.State == "expired" {
+		text += ", but the membership of this machine has ended: `p2ptun status` says more"
+	}
+	fmt.Fprintln(e.stderr, text)
 	return true, nil
 }
 

@@ -397,8 +397,27 @@ func TestRefusedSecondInvite(t *testing.T) {
 	}
 	s.up(a, b)
 	s.reach(b, address(0))
-	if _, err := os.Stat(filepath.Join(b.State(), "earlier.json")); err == nil {
-		t.Error("what was set aside is still there")
+
+	// One that is good takes its place.
+	waits := s.invite(a)
+	s.must(a, "down")
+	c := s.rig.Node(s.place("port", "c"))
+	if p, err = c.StartUp(s.ctx, waits); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Expect(s.ctx, "waiting for a, who keeps this invite"); err != nil {
+		t.Fatal(err)
+	}
+	p.Signal(os.Interrupt)
+	p.Wait()
+	s.up(a)
+	if _, err := c.Up(s.ctx, s.invite(a)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*Node{b, c} {
+		if _, err := os.Stat(filepath.Join(n.State(), "earlier.json")); err == nil {
+			t.Errorf("what %s had set aside is still there", n.Name)
+		}
 	}
 }
 

@@ -54,16 +54,21 @@ func TestImportKeyOnMember(t *testing.T) {
 	p := s.createForeground(a)
 	b, c := s.join(a, "b"), s.join(a, "c")
 	importKey := s.export(a)
+	s.must(a, "network", "delegate", "b")
+	s.waitAdmin(b, "b")
 	s.lose(p, a)
 
-	_, err := b.Run(s.ctx, "invite")
-	refused(t, err, "this machine is no admin of the network")
+	for _, args := range [][]string{{"revoke", "a"}, {"invite", "--replace", "a"}} {
+		_, err := b.Run(s.ctx, args...)
+		refused(t, err, "only a machine that holds the network's key can do this")
+	}
 	s.must(b, importKey...)
+	s.must(b, "invite", "--replace", "a")
 	s.must(b, "revoke", "a")
 	s.must(b, "network", "delegate", "c")
 	s.waitAdmin(c, "b")
 	s.waitAdmin(c, "c")
-	_, err = c.Run(s.ctx, "revoke", "b")
+	_, err := c.Run(s.ctx, "revoke", "b")
 	refused(t, err, "only a machine that holds the network's key can do this")
 	d := s.join(b, "d")
 	s.reach(d, address(2))
@@ -183,6 +188,9 @@ func TestMemberExpires(t *testing.T) {
 	if late := time.Since(end) - 2*time.Second; late < -time.Second || late > 2*time.Second {
 		t.Errorf("the tunnel ended %v after the membership", late)
 	}
+	if st, err := a.Status(s.ctx); err != nil || len(st.Peers) != 0 {
+		t.Errorf("a still has %+v, %v", st.Peers, err)
+	}
 	s.waitState(b, "expired")
 	if text := s.must(b, "status"); !strings.HasPrefix(text, "b in home: the membership ended at ") {
 		t.Errorf("b says\n%s", text)
@@ -192,6 +200,7 @@ func TestMemberExpires(t *testing.T) {
 	}
 	s.must(b, "down")
 	s.up(b) // says so, and waits
+	s.up(b) // runs already
 	s.must(a, "network", "extend", "b")
 	start := time.Now()
 	s.waitState(b, "up")
