@@ -38,6 +38,7 @@ type device struct {
 	wg       *wgdevice.Device
 	underlay *peer.Underlay
 	tasks    *errgroup.Group
+	ctx      context.Context // of tasks
 	cancel   context.CancelFunc
 	ipv4     netip.Addr // of this machine inside the tunnel
 }
@@ -101,6 +102,7 @@ func (n *Node) runTasks(ctx context.Context) {
 	d := n.tunnel
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.tasks, ctx = errgroup.WithContext(ctx)
+	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
 	d.tasks.Go(func() error { return n.keys.Run(ctx) })
 	d.tasks.Go(func() error {

@@ -61,18 +61,20 @@ type Revoked struct {
 	Name string   `json:"name"`
 	Kept []string `json:"kept"` // members that it had admitted, and that stay
 	Gone []string `json:"gone"` // members that it had admitted, and that went with it
+	Back []string `json:"back"` // nodes that it alone had revoked, and that are members again
 }
 
 // Revoke throws a member out for ever, by name or ID. With an admin go the
 // members that it admitted if dropAdmitted says so.
 func (n *Node) Revoke(ctx context.Context, name string, dropAdmitted bool) (*Revoked, error) {
-	result := &Revoked{Kept: []string{}, Gone: []string{}}
+	result := &Revoked{Kept: []string{}, Gone: []string{}, Back: []string{}}
+	var before []*signaling.SignedRecord
 	err := n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
 		if rec.Node == n.self.Node.Public() {
 			return nil, config.WithHint(fmt.Errorf("%s is this very machine", rec.Name),
 				"`p2ptun leave` leaves the network; another admin can revoke this machine")
 		}
-		result.Name = rec.Name
+		result.Name, before = rec.Name, n.roster.Records()
 		for _, m := range n.roster.Admitted(rec.Node) {
 			if m.Node == rec.Node {
 				continue
@@ -85,7 +87,21 @@ func (n *Node) Revoke(ctx context.Context, name string, dropAdmitted bool) (*Rev
 		}
 		return n.roster.Revoke(admin, rec.Node, dropAdmitted)
 	})
-	return result, err
+	if err != nil {
+		return nil, err
+	}
+	return result, n.do(ctx, func() error {
+		known := make(map[config.NodeKey]bool)
+		for _, rec := range before {
+			known[rec.Node] = true
+		}
+		for _, rec := range n.roster.Records() {
+			if !known[rec.Node] {
+				result.Back = append(result.Back, rec.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // Delegate makes a member an admin, by name or ID. Only a machine with the

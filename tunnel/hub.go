@@ -41,11 +41,11 @@ func (n *Node) handle(m signaling.Message) {
 
 func (n *Node) hubUp() {
 	n.link = hubLink{up: true}
-	n.sync.whole, n.sync.compared = nil, false
+	n.sync.whole, n.sync.compared, n.tickets = nil, false, nil
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
-	n.progress("connected to the hub at %s", n.hubAt.URLs[0])
+	n.progress("connected to the hub at %s", n.node.Hub.URLs[0])
 	n.sendTickets()
 }
 

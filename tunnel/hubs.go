@@ -15,7 +15,8 @@ const (
 	// gets another: the others have to hear of it there.
 	hubHandover = 2 * time.Second
 
-	tryHub = 15 * time.Second // for a hub that is to be the network's
+	tryHub   = 15 * time.Second // for a hub that is to be the network's
+	tryAgain = 10 * time.Second
 )
 
 // Hubs lists the network's hubs. It is safe for concurrent use while the node
@@ -99,13 +100,36 @@ func (n *Node) tryHub(ctx context.Context, link config.HubLink, proof [][]byte) 
 	}
 }
 
-// followHub goes to the network's new hub when it is time.
+// followHub goes to the hub that the network's list names, once that has shown
+// that it serves this machine: the mistake of an admin, or the spite of whoever
+// stole one, cuts nobody off.
 func (n *Node) followHub(now time.Time) {
-	if n.moveHub.IsZero() || now.Before(n.moveHub) {
+	l := n.roster.Hubs()
+	if l == nil || l.Hubs[0].Equal(n.node.Hub) || n.trying || now.Before(n.tryAt) {
 		return
 	}
-	n.moveHub = time.Time{}
-	n.hubAt = n.node.Hub
-	n.progress("the network has moved to the hub at %s", n.hubAt.URLs[0])
-	n.hub.SetHub(n.hubAt)
+	n.trying = true
+	hub, proof, ctx := l.Hubs[0], n.node.Proof, n.tunnel.ctx
+	n.tunnel.tasks.Go(func() error {
+		err := n.tryHub(ctx, config.HubLink{Hub: hub}, proof)
+		n.do(ctx, func() error { n.tried(hub, err); return nil })
+		return nil
+	})
+}
+
+// tried moves to a hub that serves.
+func (n *Node) tried(hub config.Hub, err error) {
+	n.trying, n.tryAt = false, time.Now().Add(tryAgain)
+	if err != nil {
+		n.log.Warn("the network's new hub does not serve yet", "url", hub.URLs[0], "err", err)
+		return
+	}
+	updated := *n.node
+	updated.Hub = hub
+	if err := n.cfg.Dir.SaveNode(&updated); err != nil {
+		n.log.Error("node not saved", "err", err)
+	}
+	*n.node = updated
+	n.progress("the network has moved to the hub at %s", hub.URLs[0])
+	n.hub.SetHub(hub)
 }

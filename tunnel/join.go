@@ -133,14 +133,10 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 	joined := *j.node
 	joined.Name, joined.NetworkName, joined.Prefix = rec.Name, a.NetworkName, a.Prefix
 	joined.Discovery, joined.Proof, joined.Invite = a.DiscoveryKey, j.roster.Proof(self), nil
-	if hubs := j.roster.Hubs(); hubs != nil {
-		joined.Hub = hubs.Hubs[0]
-	}
 	if err := j.cfg.Dir.SaveNode(&joined); err != nil {
 		return false, err
 	}
-	*j.node, j.hubAt = joined, joined.Hub
-	j.hub.SetHub(j.hubAt)
+	*j.node = joined
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
 	j.link.joined = time.Now()
 	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)

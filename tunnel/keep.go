@@ -1,8 +1,9 @@
 package tunnel
 
 import (
+	"bytes"
 	"errors"
-	"time"
+	"slices"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -50,7 +51,7 @@ func (n *Node) keep(m *signaling.Join) {
 		}
 		return
 	}
-	answer, req, err := n.keeper.Answer(time.Now(), m.Sealed)
+	answer, req, err := n.keeper.Answer(n.now(), m.Sealed)
 	if err != nil {
 		n.refused("join request", err)
 		return
@@ -79,10 +80,18 @@ func (n *Node) mend() {
 	}
 }
 
-// sendTickets tells the hub which invites are open.
+// sendTickets tells the hub which invites are open, if that has changed since
+// it was told on this connection.
 func (n *Node) sendTickets() {
-	if n.keeper != nil {
-		n.hub.Send(&signaling.Tickets{Tickets: n.keeper.Tickets(time.Now())})
+	if n.keeper == nil {
+		return
+	}
+	tickets := n.keeper.Tickets(n.now())
+	same := slices.EqualFunc(tickets, n.tickets, func(a, b signaling.Ticket) bool {
+		return a.State == b.State && bytes.Equal(a.Hash, b.Hash)
+	})
+	if !same && n.hub.Send(&signaling.Tickets{Tickets: tickets}) {
+		n.tickets = tickets
 	}
 }
 

@@ -33,9 +33,6 @@ func (n *Node) loadMembers() error {
 	if change.Err != nil {
 		n.log.Warn("stored statements dropped", "err", change.Err)
 	}
-	if hubs := n.roster.Hubs(); hubs != nil {
-		n.node.Hub = hubs.Hubs[0]
-	}
 	return nil
 }
 
@@ -169,17 +166,14 @@ func (n *Node) learnOwn(c *signaling.Change) {
 		}
 		updated.Proof, updated.Name, changed = proof, rec.Name, true
 	}
-	if hubs := n.roster.Hubs(); hubs != nil && c.Hubs {
-		updated.Hub, changed = hubs.Hubs[0], true
+	if c.Hubs {
+		n.tryAt = time.Now().Add(hubHandover)
 	}
 	if !changed {
 		return
 	}
 	if err := n.cfg.Dir.SaveNode(&updated); err != nil {
 		n.log.Error("node not saved", "err", err)
-	}
-	if !updated.Hub.Equal(n.node.Hub) {
-		n.moveHub = time.Now().Add(hubHandover)
 	}
 	*n.node = updated
 	n.readdress()

@@ -56,11 +56,12 @@ type Node struct {
 	running sync.WaitGroup                     // the members' sessions
 	renew   time.Time                          // when to ask for new ones
 	ready   readiness
-	over    error          // why the loop is to return
-	refuse  map[string]int // what was refused, by kind
-	hubAt   config.Hub     // where the connection goes; node.Hub, but for a while after that changed
-	moveHub time.Time      // when to go to node.Hub; zero: not at all
-	lapsed  bool           // this machine's membership has ended, and it was told
+	over    error              // why the loop is to return
+	refuse  map[string]int     // what was refused, by kind
+	tickets []signaling.Ticket // as the hub knows them
+	trying  bool               // the network's new hub, see followHub
+	tryAt   time.Time          // not before
+	lapsed  bool               // this machine's membership has ended, and it was told
 	offers  map[*handover]bool
 
 	gathered string // the candidates that progress last told
@@ -105,7 +106,6 @@ func New(cfg Config) (*Node, error) {
 	if err := n.loadMembers(); err != nil {
 		return nil, err
 	}
-	n.hubAt = n.node.Hub
 	if n.keys, err = cfg.Dir.OpenKeys(cfg.Log); err != nil {
 		n.log.Warn(err.Error())
 	}
@@ -125,7 +125,7 @@ func startEpoch(dir *config.Dir, node *config.Node) (signaling.Epoch, error) {
 func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n.hub = signaling.NewClient(signaling.ClientConfig{
-		Hub: n.hubAt, Network: n.node.Network, Self: n.self, Log: n.log,
+		Hub: n.node.Hub, Network: n.node.Network, Self: n.self, Log: n.log,
 		Credential: func() signaling.Credential { return n.credential(ctx) },
 		Handle: func(m signaling.Message) {
 			select {

@@ -104,7 +104,7 @@ func (n *Node) status(now time.Time) *Status {
 			Addresses: []netip.Addr{}, Interface: n.cfg.Interface,
 		},
 		Network: NetworkStatus{Name: n.node.NetworkName, ID: n.self.Network.String()},
-		Hub:     HubStatus{URL: n.hubAt.URLs[0], Connected: n.link.up, Error: n.link.said},
+		Hub:     HubStatus{URL: n.node.Hub.URLs[0], Connected: n.link.up, Error: n.link.said},
 		Peers:   []PeerStatus{},
 	}
 	if n.tunnel == nil {

@@ -13,7 +13,7 @@ func runRevoke(e env, args []string) error {
 	fs := flag.NewFlagSet("revoke", flag.ContinueOnError)
 	var s socketFlags
 	s.add(fs)
-	drop := fs.Bool("drop-admitted", false, "of an admin: the members that it admitted go with it")
+	drop := fs.Bool("drop-admitted", false, "of an admin that was stolen or broken into: all that it has signed goes with it, the members that it admitted too")
 	rest, err := parse(fs, args, 1)
 	switch {
 	case err != nil:
@@ -45,6 +45,9 @@ func printRevoked(w io.Writer, r tunnel.Revoked) {
 	}
 	if len(r.Gone) > 0 {
 		fmt.Fprintf(w, "%s had admitted %s: they go with it, and need new invites to come back\n", r.Name, strings.Join(r.Gone, ", "))
+	}
+	if len(r.Back) > 0 {
+		fmt.Fprintf(w, "%s alone had revoked %s: they are members again, until you revoke them\n", r.Name, strings.Join(r.Back, ", "))
 	}
 	fmt.Fprintf(w, "revoked %s: its tunnels end on every member that is reachable now, and on the others when they come\n", r.Name)
 }
