@@ -168,7 +168,7 @@ func idleHello(ws *websocket.Conn, challenge *signaling.Challenge, link config.H
 	r := signaling.Record{Node: node.Public(), Sequence: 1, Name: "node", IPv4: netip.AddrFrom4([4]byte{10, 70, byte(i >> 8), byte(i)})}
 	rand.Read(r.WireGuard[:])
 	rand.Read(r.Sealing[:])
-	record, err := signaling.SignRecord(network, r)
+	record, err := signaling.NetworkAdmin(network).Record(r)
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +184,6 @@ func idleHello(ws *websocket.Conn, challenge *signaling.Challenge, link config.H
 	return signaling.Encode(&signaling.Hello{
 		Network: shake.Network, Node: shake.Node, Nonce: shake.NodeNonce, Signature: shake.SignHello(node),
 		Epoch: 1, Presence: signaling.SignPresence(node, shake.Network.ID(), 1),
-		Record: record.Bytes(), Access: shake.AccessProof(link.Access[:]),
+		Proof: [][]byte{record.Bytes()}, Access: shake.AccessProof(link.Access[:]),
 	})
 }
