@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -86,10 +87,12 @@ const (
 	offerBurst = 10
 )
 
+var errOffers = errors.New("more offers than anybody needs")
+
 // open handles a sealed message of the peer.
 func (l *loop) open(sealed []byte, now time.Time) {
 	if signaling.IsOffer(sealed) && !l.offers.AllowN(now, 1) {
-		l.p.cfg.Underlay.drops.messages.Add(1)
+		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, errOffers)
 		return
 	}
 	ev, err := l.p.cfg.Pair.Open(sealed)
@@ -106,8 +109,7 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		}
 	}
 	if err != nil {
-		l.p.cfg.Underlay.drops.messages.Add(1)
-		l.p.cfg.Log.Debug("sealed message dropped", "err", err)
+		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, err)
 	}
 	if ev.Reply != nil {
 		l.p.cfg.Send(ev.Reply)

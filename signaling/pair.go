@@ -203,7 +203,8 @@ func (p *Pair) Seal(content []byte) ([]byte, error) {
 }
 
 // Open takes a sealed message. An error means that there is nothing to do but
-// to count it: whoever carries messages can make any number of bad ones.
+// to count it, and to send Reply if there is one: whoever carries messages can
+// make any number of bad ones.
 func (p *Pair) Open(msg []byte) (Event, error) {
 	if len(msg) == 0 || len(msg) > MaxSealed {
 		return Event{}, errSeal
@@ -242,7 +243,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 		return Event{}, errFormat
 	}
 	if s.toEpoch != p.self.Epoch {
-		return Event{Reply: p.epochNotice()}, nil
+		return Event{Reply: p.epochNotice()}, errOld
 	}
 	if s.fromEpoch < p.remoteEpoch {
 		return Event{}, errOld

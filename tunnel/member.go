@@ -38,6 +38,8 @@ type member struct {
 
 	compared time.Time     // when what both know was last compared
 	verify   *rate.Limiter // of statements that it sends
+	supply   *rate.Limiter // of statements that it is sent, as it says that it lacks them
+	asks     *rate.Limiter // of its saying so
 }
 
 // addMember makes the session and the tunnel's end for a record.
@@ -46,7 +48,10 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
-	m := &member{record: rec, lower: pair.Lower(), verify: rate.NewLimiter(verifyRate, verifyBurst)}
+	m := &member{
+		record: rec, lower: pair.Lower(),
+		verify: rate.NewLimiter(verifyRate, verifyBurst), supply: rate.NewLimiter(verifyRate, verifyBurst), asks: rate.NewLimiter(supplyRate, supplyBurst),
+	}
 	log := n.log.With("peer", rec.Name)
 	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
 	if m.lower {
@@ -182,6 +187,7 @@ func (n *Node) poll(now time.Time) {
 		n.renew = now.Add(time.Minute)
 	}
 	n.followHub(now)
+	n.gossip(now)
 	n.tellGathered()
 	n.showRecord(now)
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
