@@ -32,7 +32,8 @@ func (n *Node) handle(m signaling.Message) {
 	case *signaling.Error:
 		n.learnProof(m)
 		if m.Code != signaling.CodeOffline { // the session sends again anyway
-			n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message)
+			// A hub may say it without end.
+			n.refusals.Do(func() { n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message) })
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // Config is what a Node needs. Dir, Node, Interface and Log are required.
@@ -45,20 +46,21 @@ type Node struct {
 	keys   *config.KeyStore
 
 	// Owned by the loop.
-	node    *config.Node
-	roster  *signaling.Roster
-	keeper  *signaling.Keeper
-	sync    memberSync
-	link    hubLink
-	tunnel  *device
-	members map[config.NodeKey]*member
-	present map[config.NodeKey]signaling.Epoch // who is at the hub
-	running sync.WaitGroup                     // the members' sessions
-	renew   time.Time                          // when to ask for new ones
-	ready   readiness
-	over    error          // why the loop is to return
-	refuse  map[string]int // what was refused, by kind
-	moveHub time.Time      // when to go to the network's new hub; zero: not at all
+	node     *config.Node
+	roster   *signaling.Roster
+	keeper   *signaling.Keeper
+	sync     memberSync
+	link     hubLink
+	tunnel   *device
+	members  map[config.NodeKey]*member
+	present  map[config.NodeKey]signaling.Epoch // who is at the hub
+	running  sync.WaitGroup                     // the members' sessions
+	renew    time.Time                          // when to ask for new ones
+	ready    readiness
+	over     error          // why the loop is to return
+	refuse   map[string]int // what was refused, by kind
+	refusals rate.Sometimes // lets the log tell of some of the hub's
+	moveHub  time.Time      // when to go to the network's new hub; zero: not at all
 
 	gathered string // the candidates that progress last told
 }
@@ -84,15 +86,16 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg:     cfg,
-		log:     cfg.Log,
-		node:    cfg.Node,
-		events:  make(chan signaling.Message, 64),
-		calls:   make(chan func()),
-		ended:   make(chan struct{}),
-		members: make(map[config.NodeKey]*member),
-		present: make(map[config.NodeKey]signaling.Epoch),
-		refuse:  make(map[string]int),
+		cfg:      cfg,
+		log:      cfg.Log,
+		node:     cfg.Node,
+		events:   make(chan signaling.Message, 64),
+		calls:    make(chan func()),
+		ended:    make(chan struct{}),
+		members:  make(map[config.NodeKey]*member),
+		present:  make(map[config.NodeKey]signaling.Epoch),
+		refuse:   make(map[string]int),
+		refusals: rate.Sometimes{First: 3, Interval: time.Minute},
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
