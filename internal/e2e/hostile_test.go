@@ -14,4 +14,7 @@ func TestHostileHub(t *testing.T) {
 	l.attack("repeats", l.replays)
 	l.t.Run("disorders", l.disorders)
 	l.attack("repeats after a restart", l.replays)
+	l.t.Run("hides a member", l.hides)
+	l.t.Run("withholds a revocation", l.withholds)
+	l.t.Run("withholds it and what nodes tell of it", l.withholdsAll)
 }

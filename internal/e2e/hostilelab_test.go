@@ -29,6 +29,7 @@ type hostileLab struct {
 	*setup
 	evil    *hostileHub
 	a, b, c *Node // a made the network
+	m       *Node // joins under attack
 	network config.NetworkPrivateKey
 }
 
