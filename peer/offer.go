@@ -108,8 +108,11 @@ func (l *loop) open(sealed []byte, now time.Time) {
 			l.renewed(now)
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, err)
+	case ev.Kind == signaling.EventOffer || ev.Kind == signaling.EventAnswer:
+		l.p.cfg.OnSession(ev.At)
 	}
 	if ev.Reply != nil {
 		l.p.cfg.Send(ev.Reply)
@@ -145,7 +148,6 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	l.next, l.restart = g, ""
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
-	l.p.cfg.OnSession()
 	return nil
 }
 
@@ -163,7 +165,6 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 		l.drop(now)
 		return err
 	}
-	l.p.cfg.OnSession()
 	return nil
 }
 

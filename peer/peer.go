@@ -48,8 +48,9 @@ type Config struct {
 	OnSource func(relay *Relay, addr netip.AddrPort)
 
 	// OnSession is told, on Run's goroutine, that a session with the peer
-	// begins: what Tell sends from now on it can open. Nil: nobody is told.
-	OnSession func()
+	// begins: what Tell sends from now on it can open. clock is what the peer's
+	// clock showed, signed by it. Nil: nobody is told.
+	OnSession func(clock time.Time)
 
 	// OnNote takes what the peer has told. It is called on Run's goroutine
 	// and may keep the note. Nil: notes are dropped.
@@ -105,7 +106,7 @@ func New(c Config) *Peer {
 		c.OnSource = func(*Relay, netip.AddrPort) {}
 	}
 	if c.OnSession == nil {
-		c.OnSession = func() {}
+		c.OnSession = func(time.Time) {}
 	}
 	if c.OnNote == nil {
 		c.OnNote = func([]byte) {}

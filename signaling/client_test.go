@@ -416,3 +416,56 @@ func TestClientMeetsSomethingElse(t *testing.T) {
 		})
 	}
 }
+
+// Of two machines that say they are one node, each waits for minutes, at
+// random; the word of the hub is what is told, not the end that follows it.
+func TestClientThatWasCopied(t *testing.T) {
+	pauses := make(map[time.Duration]bool)
+	inHubLab(t, 1, nil, func(l *hubLab) {
+		for range 5 {
+			c := l.answer()
+			c.send(&Error{Code: CodeOffline, To: &config.NodeKey{}}) // about another: not the end
+			c.send(&Error{Code: CodeCopied, Message: "copied"})
+			c.ws.Close()
+			l.next()
+			l.next()
+			var e *Error
+			if err := l.down(); !errors.As(err, &e) || e.Code != CodeCopied {
+				t.Fatalf("%v, want the hub's word", err)
+			}
+			<-l.dials
+			ended := time.Now()
+			next := l.accept()
+			pause := time.Since(ended)
+			if pause < copiedMin || pause > copiedMax {
+				t.Errorf("tried again after %v, want %v to %v", pause, copiedMin, copiedMax)
+			}
+			pauses[pause] = true
+			next.ws.Close() // any other end: a short pause
+			l.down()
+		}
+	})
+	if len(pauses) < 2 {
+		t.Errorf("the same pause each time: %v", pauses)
+	}
+}
+
+func TestClientTellsWhyItWasCutOff(t *testing.T) {
+	inHubLab(t, 1, nil, func(l *hubLab) {
+		c := l.answer()
+		c.send(&Error{Code: CodeOffline, To: &config.NodeKey{}})
+		l.next()
+		c.ws.Close()
+		if err := l.down(); errors.As(err, new(*Error)) {
+			t.Errorf("%v: a signal's error is not the end's reason", err)
+		}
+		c = l.answer()
+		c.send(&Error{Code: CodeRevoked, Message: "revoked"})
+		l.next()
+		c.ws.Close()
+		var e *Error
+		if err := l.down(); !errors.As(err, &e) || e.Code != CodeRevoked {
+			t.Errorf("%v, want the hub's word", err)
+		}
+	})
+}

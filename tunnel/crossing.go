@@ -64,6 +64,25 @@ func (e *Endpoint) gotResponse(p []byte) bool {
 	return e.keys == nil || ours && e.keys.gotResponse(p)
 }
 
+// unanswered is when our last initiation left, if it has not been answered;
+// else zero.
+func (e *Endpoint) unanswered() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.handshake) != initiationSize || !e.answered.IsZero() {
+		return time.Time{}
+	}
+	return e.sentAt
+}
+
+// forgetHandshake gives our last handshake message up: the other side's crosses
+// nothing.
+func (e *Endpoint) forgetHandshake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.handshake = e.handshake[:0]
+}
+
 // againLocked has the handshake message that has left sent once more, in a
 // while, unless it is answered by then. Callers hold mu.
 func (e *Endpoint) againLocked() {

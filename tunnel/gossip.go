@@ -11,6 +11,7 @@ import (
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/time/rate"
 )
 
 // What admins have signed also goes from node to node, inside the sealed
@@ -21,6 +22,7 @@ import (
 //	1 ‖ digest (32)
 //	2 ‖ first (8) ‖ last (8) ‖ hashes (8 each)     all that the sender has from first to last
 //	3 ‖ statements (2+n each)
+//	4                                              not of statements: see refused.go
 //
 // What is new and no record, thus rare and urgent, is told to some others at
 // once. Nothing waits for any of it.
@@ -28,6 +30,7 @@ const (
 	noteDigest     = 1
 	noteHave       = 2
 	noteStatements = 3
+	noteInitiate   = 4
 )
 
 const (
@@ -47,6 +50,17 @@ const (
 	supplyBurst = 40 // of 1,500 statements each
 )
 
+// limits are those of one member.
+type limits struct {
+	verify *rate.Limiter // of statements that it sends
+	supply *rate.Limiter // of statements that it is sent, as it says that it lacks them
+	asks   *rate.Limiter // of its saying so
+}
+
+func newLimits() limits {
+	return limits{rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(supplyRate, supplyBurst)}
+}
+
 type hashPrefix [8]byte
 
 // told takes a note of a member.
@@ -61,6 +75,8 @@ func (n *Node) told(m *member, note []byte) {
 		ok = n.supply(m, in)
 	case noteStatements:
 		ok = n.learnFrom(m, in)
+	case noteInitiate:
+		m.initiate()
 	}
 	if !ok {
 		n.refused("note of a member", errNote)
@@ -71,7 +87,7 @@ var errNote = errors.New("it is not well formed")
 
 // tellDigest begins a comparison.
 func (n *Node) tellDigest(m *member) {
-	m.session.Tell(append([]byte{noteDigest}, n.roster.Digest()...))
+	m.tell(append([]byte{noteDigest}, n.roster.Digest()...))
 }
 
 // compare tells a member whose digest differs what we have.
@@ -98,7 +114,7 @@ func (n *Node) compare(m *member, digest []byte) {
 		for _, h := range page {
 			note = append(note, h[:]...)
 		}
-		m.session.Tell(note)
+		m.tell(note)
 		if len(have) == 0 {
 			return
 		}
@@ -140,13 +156,13 @@ func tellStatements(m *member, statements [][]byte) {
 	note := []byte{noteStatements}
 	for _, s := range statements {
 		if len(note)+2+len(s) > peer.MaxNote {
-			m.session.Tell(note)
+			m.tell(note)
 			note = []byte{noteStatements}
 		}
 		note = append(append(note, byte(len(s)>>8), byte(len(s))), s...)
 	}
 	if len(note) > 1 {
-		m.session.Tell(note)
+		m.tell(note)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
-	"golang.org/x/time/rate"
 	wgdevice "golang.zx2c4.com/wireguard/device"
 )
 
@@ -24,7 +23,7 @@ type member struct {
 	session  *peer.Peer
 	endpoint *Endpoint
 	keys     *keyRing
-	wg       *wgdevice.Peer
+	wg       atomic.Pointer[wgdevice.Peer]
 	stop     context.CancelFunc
 	lower    bool // our node key is the lower one: we prompt handshakes
 
@@ -34,12 +33,12 @@ type member struct {
 	heardNS  atomic.Int64
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
-	said     string       // the path that progress last told
+	refused  refused
+	said     string // the path that progress last told
 
+	tell     func([]byte)  // sends a note, see gossip.go
 	compared time.Time     // when what both know was last compared
-	verify   *rate.Limiter // of statements that it sends
-	supply   *rate.Limiter // of statements that it is sent, as it says that it lacks them
-	asks     *rate.Limiter // of its saying so
+	limits
 }
 
 // addMember makes the session and the tunnel's end for a record.
@@ -48,10 +47,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
-	m := &member{
-		record: rec, lower: pair.Lower(),
-		verify: rate.NewLimiter(verifyRate, verifyBurst), supply: rate.NewLimiter(verifyRate, verifyBurst), asks: rate.NewLimiter(supplyRate, supplyBurst),
-	}
+	m := &member{record: rec, lower: pair.Lower(), limits: newLimits()}
 	log := n.log.With("peer", rec.Name)
 	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
 	if m.lower {
@@ -67,11 +63,12 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		Send:      func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
 		OnPath:    m.setPath,
 		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
-		OnSession: func() { n.later(ctx, m, func() { n.tellDigest(m) }) },
+		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(clock); n.tellDigest(m) }) },
 		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
-	if err := n.configurePeer(m); err != nil {
+	m.tell = m.session.Tell
+	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		cancel()
 		n.tunnel.bind.RemoveEndpoint(m.endpoint)
@@ -128,14 +125,14 @@ func (n *Node) endMember(m *member) {
 
 // configurePeer tells WireGuard of the member. Its addresses come from the
 // signed record alone.
-func (n *Node) configurePeer(m *member) error {
-	uapi := presharedConfig(m.record.WireGuard, m.keys.first())
+func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
+	uapi := presharedConfig(m.record.WireGuard, key)
 	uapi += fmt.Sprintf("endpoint=%s\npersistent_keepalive_interval=%d\n", m.endpoint.DstToString(), int(keepalive.Seconds()))
 	uapi += n.allowedIPs(m)
 	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
 		return err
 	}
-	m.wg = n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+	m.wg.Store(n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard)))
 	return nil
 }
 
@@ -154,7 +151,7 @@ func (m *member) setPath(p peer.Path) {
 	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
 	m.pathAt.Store(time.Now().UnixNano())
 	if m.lower || m.heardNS.Load() != 0 {
-		m.wg.SendKeepalive() // a handshake where there is no session, else a proof of the path
+		m.wg.Load().SendKeepalive() // a handshake where there is no session, else a proof of the path
 	}
 }
 
@@ -182,6 +179,7 @@ func (n *Node) poll(now time.Time) {
 	all := n.tunnel.traffic()
 	for _, m := range n.members {
 		n.pollMember(now, m, all[m.record.WireGuard])
+		n.pollRefused(now, m)
 	}
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
@@ -212,7 +210,7 @@ func (n *Node) pollMember(now time.Time, m *member, c traffic) {
 	}
 	if m.heard.IsZero() && now.Sub(pathAt) > prompt && now.Sub(m.prompted) > prompt {
 		m.prompted = now
-		m.wg.SendKeepalive()
+		m.wg.Load().SendKeepalive()
 	}
 	n.tellPath(m)
 }

@@ -62,7 +62,7 @@ type keyRing struct {
 }
 
 // newKeyRing returns the ring of a peer with these keys from earlier runs. The
-// device has to get its first key with the peer: see first.
+// device has to get the peer by give.
 func newKeyRing(known config.PeerKeys, log *slog.Logger) *keyRing {
 	r := &keyRing{keys: slices.Clone(known.Keys), use: known.Use, log: log, installed: config.NewPresharedKey()}
 	if len(r.keys) > 0 {
@@ -71,11 +71,14 @@ func newKeyRing(known config.PeerKeys, log *slog.Logger) *keyRing {
 	return r
 }
 
-// first is the key with which the device has to be given the peer.
-func (r *keyRing) first() config.PresharedKey {
+// give has f give the peer to the device, with the key that it gets.
+func (r *keyRing) give(f func(config.PresharedKey) error) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.installed
+	k := r.installed
+	r.mu.Unlock()
+	return f(k)
 }
 
 // Pending implements peer.Keys. The first key of all is in use at once.

@@ -26,7 +26,7 @@ type testRing struct {
 
 func newTestRing() *testRing {
 	r := &testRing{keyRing: newKeyRing(config.PeerKeys{}, slog.New(slog.DiscardHandler)), names: make(map[rune]config.PresharedKey)}
-	r.device = r.first()
+	r.give(func(k config.PresharedKey) error { r.device = k; return nil })
 	r.install = func(k config.PresharedKey) error { r.device = k; r.sets++; return nil }
 	r.save = func(k config.PeerKeys) func() error { r.disk = k; return func() error { return nil } }
 	r.keyRing.again = func([]byte) { r.again++ }

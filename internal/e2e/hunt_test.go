@@ -100,13 +100,13 @@ func secretsOf(t *testing.T, n *Node) (all []quarry) {
 	for _, i := range invites {
 		all = append(all, secretBytes("an invite's secret", i.Secret))
 	}
-	var keys any // preshared keys, where they are stored
-	readJSON(t, filepath.Join(n.State(), "keys.json"), &keys)
-	walk(keys, func(value string) {
-		if b, err := base64.StdEncoding.DecodeString(value); err == nil && len(b) == 32 {
-			all = append(all, secretBytes("a preshared key", b))
+	var peers []struct{ Keys [][]byte }
+	readJSON(t, filepath.Join(n.State(), "keys.json"), &peers)
+	for _, p := range peers {
+		for _, k := range p.Keys {
+			all = append(all, secretBytes("a preshared key", k))
 		}
-	})
+	}
 	return all
 }
 

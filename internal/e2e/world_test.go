@@ -53,6 +53,17 @@ type membership struct {
 
 func newWorld(t *testing.T, power bool, r *rand.Rand) *world {
 	t.Helper()
+	// The disks first: they are there until every process has ended.
+	var disks [3]*powerDisk
+	var dirs [3]string
+	for i := range disks {
+		if !power {
+			dirs[i] = t.TempDir()
+			continue
+		}
+		disks[i] = newPowerDisk(t)
+		dirs[i] = disks[i].dir()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+time.Duration(*crashRounds)*20*time.Second)
 	lab := natlab.Must(natlab.New())
 	t.Cleanup(func() {
@@ -60,21 +71,15 @@ func newWorld(t *testing.T, power bool, r *rand.Rand) *world {
 		lab.Close()
 	})
 	w := &world{t: t, ctx: ctx, rand: r, reached: map[string]int{}}
-	machineAt := func(name, ready string) *machine {
-		m := &machine{host: natlab.Must(lab.PublicHost(name)), rig: &Rig{Lab: lab, Bin: binary(t), Output: w.output}, ready: ready}
-		if power {
-			m.disk = newPowerDisk(t)
-			m.rig.Dir = m.disk.dir()
-		} else {
-			m.rig.Dir = t.TempDir()
-		}
-		return m
+	machineAt := func(i int, name, ready string) *machine {
+		rig := &Rig{Lab: lab, Bin: binary(t), Dir: dirs[i], Output: w.output}
+		return &machine{host: natlab.Must(lab.PublicHost(name)), rig: rig, disk: disks[i], ready: ready}
 	}
-	w.hub = machineAt("hub", "hub link: ")
+	w.hub = machineAt(0, "hub", "hub link: ")
 	w.hub.begin = func() (*Process, error) {
 		return w.hub.rig.start(ctx, w.hub.host, hubArgs(w.hub.rig, w.hub.host)...)
 	}
-	w.keeper, w.joiner = machineAt("keeper", "p2ptun0 is up"), machineAt("joiner", "p2ptun0 is up")
+	w.keeper, w.joiner = machineAt(1, "keeper", "p2ptun0 is up"), machineAt(2, "joiner", "p2ptun0 is up")
 	w.keeperNode = w.keeper.rig.Node(w.keeper.host)
 	w.joiner.begin = func() (*Process, error) { return w.joining.node.StartUp(ctx, w.joining.invite) }
 	if err := w.found(); err != nil {

@@ -16,10 +16,10 @@ import (
 type Bus interface {
 	// Attach makes the node reachable until detach. An older seat of the
 	// same node gets a CodeReplaced error and is no longer its seat. Where two
-	// epochs of a node take turns, both get a CodeCopied error, and there is no
-	// seat. A member
-	// is told who is online, in one or more Presence messages, and the others
-	// of its network are told of it, then and when it detaches.
+	// epochs of a node take turns both get a CodeCopied error, and the newer
+	// gets no seat. A member is told who is online, in one or more Presence
+	// messages, and the others of its network are told of it, then and when it
+	// detaches.
 	Attach(Seat) (detach func())
 
 	// Publish hands the event to the node's seat. It says false when there
@@ -68,8 +68,7 @@ func (b *localBus) Attach(s Seat) (detach func()) {
 	if b.copiedLocked(&s) {
 		s.Deliver(copiedEvent)
 		if old != nil {
-			old.Deliver(copiedEvent)
-			b.leaveLocked(old)
+			old.Deliver(copiedEvent) // it leaves by itself
 		}
 		return func() {}
 	}
@@ -112,13 +111,10 @@ func (b *localBus) copiedLocked(s *Seat) bool {
 func (b *localBus) detach(s *Seat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.seats[s.Network][s.Node] == s { // else replaced, or detached before
-		b.leaveLocked(s)
-	}
-}
-
-func (b *localBus) leaveLocked(s *Seat) {
 	network := b.seats[s.Network]
+	if network[s.Node] != s {
+		return // replaced, or detached before
+	}
 	delete(network, s.Node)
 	if len(network) == 0 {
 		delete(b.seats, s.Network)

@@ -102,3 +102,30 @@ func TestWithClient(t *testing.T) {
 	}
 	exchange()
 }
+
+// Two machines that run on copies of one state find it out by the clients' own
+// attempts to come back.
+func TestCopiedMachineWithClients(t *testing.T) {
+	h := startHub(t, Config{})
+	original := newMember(t, config.NewNetworkKey(), 1)
+	copied := *original
+	copied.epoch++
+	_, fo := startClient(t, h.Link(), original)
+	await[*signaling.Credentials](t, fo)
+	_, fc := startClient(t, h.Link(), &copied)
+	for _, frames := range []<-chan signaling.Message{fo, fc} {
+		for {
+			down := await[*signaling.Down](t, frames)
+			var e *signaling.Error
+			if !errors.As(down.Err, &e) {
+				t.Fatalf("the connection ended: %v; want the hub's reason", down.Err)
+			}
+			if e.Code == signaling.CodeCopied {
+				break
+			}
+			if e.Code != signaling.CodeReplaced {
+				t.Fatalf("got %v", e)
+			}
+		}
+	}
+}

@@ -46,7 +46,7 @@ func (d *drops) all() [14]drop {
 func (d *drops) report(log *slog.Logger) {
 	for i, drop := range d.all() {
 		if n := drop.n.Load(); n > 0 && n >= 2*d.said[i] {
-			log.Warn("dropped so far", "what", drop.what, "count", n)
+			log.Info("dropped so far", "what", drop.what, "count", n)
 			d.said[i] = n
 		}
 	}

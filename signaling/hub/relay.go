@@ -13,6 +13,7 @@ import (
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v5"
+	"golang.org/x/time/rate"
 )
 
 // relayConfig is what a relay needs; all fields are required.
@@ -61,6 +62,7 @@ func newRelay(cfg relayConfig) (*relay, error) {
 		allocations: make(map[client]*allocation),
 		shares:      make(map[identity]*share),
 	}
+	r.strangers.all = rate.NewLimiter(strangersRate, strangersBurst)
 	r.setMachine(cfg.machine)
 	if err := r.open(); err != nil {
 		r.close()

@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		h.Run(context.Background())
 		return
 	}
+	if scheme, addr, ok := strings.Cut(os.Getenv(attackOn), "://"); ok {
+		(&attack{scheme: scheme, addr: addr}).run(os.Stdin)
+		return
+	}
 	remove, err := trustAuthority()
 	if err != nil {
 		fmt.Println(err)

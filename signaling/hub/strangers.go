@@ -13,7 +13,8 @@ import (
 type strangers struct {
 	rate  rate.Limit
 	burst int
-	most  int // connections of one source at a time
+	most  int           // connections of one source at a time
+	all   *rate.Limiter // of allow, all sources together; nil: none
 
 	mu      sync.Mutex // guards sources
 	sources map[netip.Prefix]*sourceUse
@@ -31,6 +32,11 @@ const (
 	strangerRate  = 20 // connections or STUN replies per second
 	strangerBurst = 120
 	strangerOpen  = 64
+
+	// STUN replies to all sources together, some 4 Mbit/s: who forges all the
+	// addresses of a provider shall not get a flood of replies to it.
+	strangersRate  = 5_000 // per second
+	strangersBurst = 10_000
 
 	// STUN replies to where members come from: hundreds may stand behind one
 	// NAT, and nobody who spoofs their address shall use up their share.
@@ -79,7 +85,7 @@ func (s *strangers) allow(a netip.Addr) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.useLocked(a, now).limit.AllowN(now, 1)
+	return s.useLocked(a, now).limit.AllowN(now, 1) && (s.all == nil || s.all.AllowN(now, 1))
 }
 
 // enter counts a connection until release, which may be called once.
