@@ -103,6 +103,9 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		case signaling.EventAnswer:
 			err = l.answered(ev, now)
 		case signaling.EventMessage:
+			if ev.Newest {
+				l.proof()
+			}
 			err = l.told(ev.Content, now)
 		case signaling.EventStale:
 			l.renewed(now)
@@ -170,7 +173,6 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 
 // told handles a message inside the session.
 func (l *loop) told(content []byte, now time.Time) error {
-	l.proof()
 	m, err := decodeMessage(content)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ var testNetwork = func() config.NetworkPrivateKey {
 func newTestNode(t testing.TB, name string, host byte) *testNode {
 	t.Helper()
 	node, wg, seal := config.NewNodeKey(), config.NewWireGuardKey(), config.NewSealingKey()
-	rec, err := SignRecord(testNetwork, Record{
+	rec, err := NetworkAdmin(testNetwork).Record(Record{
 		Node: node.Public(), Sequence: 1, Name: name, IPv4: netip.AddrFrom4([4]byte{10, 77, 0, host}),
 		WireGuard: wg.Public(), Sealing: seal.Public(),
 	})
