@@ -40,7 +40,7 @@ func (l *hostileLab) hides(t *testing.T) {
 	if _, err := m.Up(l.ctx, l.invite(l.a)); err != nil {
 		t.Fatal(err)
 	}
-	took := l.until(t, seconds(15), "b knows m", func() bool { return l.nodes(l.b)["m"].ID != "" })
+	took := l.until(t, seconds(30), "b knows m", func() bool { return l.nodes(l.b)["m"].ID != "" })
 	t.Logf("b knows m after %v", took)
 	ctx, cancel := context.WithTimeout(l.ctx, seconds(10))
 	defer cancel()
