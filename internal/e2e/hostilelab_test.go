@@ -153,6 +153,7 @@ func (l *hostileLab) attack(name string, f func(t *testing.T)) {
 		before := []map[string]tunnel.NodeInfo{l.nodes(l.a), l.nodes(l.b)}
 		flows := []*flow{l.ping(t, l.a, l.b), l.ping(t, l.b, l.a)}
 		f(t)
+		time.Sleep(time.Second) // what comes of it may take its time
 		for _, f := range flows {
 			f.end(t)
 		}
