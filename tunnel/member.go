@@ -36,8 +36,8 @@ type member struct {
 	refused  refused
 	said     string // the path that progress last told
 
-	tell     func([]byte)  // sends a note, see gossip.go
-	compared time.Time     // when what both know was last compared
+	tell     func([]byte) // sends a note, see gossip.go
+	compared time.Time    // when what both know was last compared
 	limits
 }
 

@@ -46,22 +46,28 @@ func candidate(i int, addr netip.AddrPort) string {
 	return fmt.Sprintf("candidate:%d 1 udp %d %s %d typ host", i, 2130706431-i, addr.Addr(), addr.Port())
 }
 
-// points: a member names a bystander's address, in as many candidates as go, and
-// makes one offer after the other.
+// points: a member names a bystander's address, in as many candidates as go. It
+// gets what RFC 8445 allows to be sent to an address that does not answer, and
+// nothing of a list that is longer.
 func (l *memberLab) points(t *testing.T) {
-	v := l.bystander(t, 32)
+	v := l.bystander(t, 33)
 	for i, port := range v.ports {
 		l.mallory.answers = append(l.mallory.answers, candidate(i, netip.AddrPortFrom(v.host.Addr(), port)))
 	}
-	start := time.Now()
-	const offers = 3
-	cost := 0
-	for range offers {
-		m := l.mallory.offer(l.keyB)
-		cost += len(m.Sealed)
-		l.mallory.send(m)
-		time.Sleep(2 * time.Second)
+	before := l.counted(l.b, "sealed message")
+	l.mallory.send(l.mallory.offer(l.keyB))
+	l.until(t, seconds(5), "too long a list is refused", func() bool { return l.counted(l.b, "sealed message") > before })
+	if n := v.packets.Load(); n > 0 {
+		t.Errorf("%d packets for a list that is too long", n)
 	}
-	took := time.Since(start).Seconds()
-	t.Logf("%d offers of %d bytes in all; the bystander got %.0f packets and %.0f bytes a second", offers, cost, float64(v.packets.Load())/took, float64(v.bytes.Load())/took)
+	const watch = 4
+	l.mallory.answers = l.mallory.answers[1:]
+	offer := l.mallory.offer(l.keyB)
+	l.mallory.send(offer)
+	time.Sleep(watch * time.Second)
+	packets, bytes := v.packets.Load(), v.bytes.Load()
+	t.Logf("an offer of %d bytes brought a bystander %d packets, %d bytes, in %d s", len(offer.Sealed), packets, bytes, watch)
+	if most := int64(32 * (5 + watch + 1)); packets == 0 || packets > most {
+		t.Errorf("%d packets, want at most %d", packets, most)
+	}
 }
