@@ -152,6 +152,9 @@ func (n *Node) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := n.appeal(ctx); err != nil {
+		return err
+	}
 	if err := n.openKeeper(); err != nil {
 		return err
 	}

@@ -37,4 +37,9 @@ func TestHostileMember(t *testing.T) {
 	l.attack("babbles", l.babbles)
 	l.attack("points at a bystander", l.points)
 	l.attack("floods", l.flood)
+	flows := []*flow{l.ping(t, l.a, l.b), l.ping(t, l.b, l.a)}
+	t.Run("rules as a delegate", l.delegate)
+	for _, f := range flows {
+		f.end(t)
+	}
 }

@@ -30,6 +30,7 @@ type puppet struct {
 	record  *signaling.SignedRecord
 	answers []string      // candidates to answer and offer with
 	ticket  func() []byte // to show the hub
+	request func(keeper config.SealingKey) []byte
 
 	mu      sync.Mutex // guards what follows
 	roster  *signaling.Roster
@@ -60,7 +61,10 @@ func newPuppet(t *testing.T, ctx context.Context, host *natlab.Host, token, name
 	for _, f := range tune {
 		f(p)
 	}
-	p.joiner = signaling.NewJoiner(p.self, p.wg, invite)
+	p.joiner = signaling.NewJoiner(p.self, p.wg, p.invite)
+	if p.request == nil {
+		p.request = func(to config.SealingKey) []byte { return must(p.joiner.Request(to, name)) }
+	}
 	if p.ws, err = dialHub(ctx, host, invite.Hub.URLs[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -118,9 +122,7 @@ func (p *puppet) handle(m signaling.Message) {
 	case *signaling.Members:
 		p.roster.Merge(m.Statements...)
 		if rec, err := p.keeper(m.Statements); err == nil && p.proof == nil {
-			if request, err := p.joiner.Request(rec.Sealing, p.name); err == nil {
-				p.send(&signaling.Join{To: rec.Node, Sealed: request})
-			}
+			p.send(&signaling.Join{To: rec.Node, Sealed: p.request(rec.Sealing)})
 		}
 	case *signaling.Join:
 		if a, err := p.joiner.Answer(m.Sealed); err == nil && a.Refusal == "" {
@@ -142,6 +144,13 @@ func (p *puppet) handle(m signaling.Message) {
 	}
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// member says whether the keeper has let it in.
+func (p *puppet) member() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proof != nil
 }
 
 // keeper finds the record of the invite's.
