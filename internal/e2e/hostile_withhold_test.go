@@ -83,7 +83,7 @@ func (l *hostileLab) withholds(t *testing.T) {
 	l.evil.hostile(l.withhold(isRevocation))
 	defer l.evil.hostile(nil)
 	b := l.seat(l.b)
-	l.seat(l.a).tell(&signaling.Presence{Offline: []config.NodeKey{b.node}})
+	l.seat(l.a).tell(&signaling.Presence{Offline: []config.NodeKey{b.node, l.key(l.m).Public()}})
 	l.revoke(l.c)
 	l.gone(t, l.c, seconds(1))
 	l.seat(l.a).tell(&signaling.Presence{Online: []signaling.Online{b.online}})
