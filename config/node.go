@@ -29,7 +29,7 @@ type Node struct {
 	Proof       [][]byte // signed statements that make it a member; none while joining
 	Invite      *Invite  // while joining
 
-	Creator *NetworkPrivateKey // on the machine that made the network
+	Creator *NetworkPrivateKey // on the machine that made the network, and where its key was brought
 	Access  []byte             // the hub's access key, there
 }
 
@@ -41,7 +41,7 @@ func (n Node) Format(f fmt.State, _ rune) {
 // Joined says whether the node is a member.
 func (n *Node) Joined() bool { return len(n.Proof) > 0 }
 
-// nodeJSON is a Node in its file: the one place where secrets are written.
+// nodeJSON is a Node in its file.
 type nodeJSON struct {
 	NodeKey      []byte       `json:"node_key"`
 	WireGuardKey []byte       `json:"wireguard_key"`
@@ -63,9 +63,11 @@ type nodeJSON struct {
 }
 
 // LoadNode reads the node, or returns nil if the directory holds none.
-func (d *Dir) LoadNode() (*Node, error) {
+func (d *Dir) LoadNode() (*Node, error) { return d.loadNode(nodeFile) }
+
+func (d *Dir) loadNode(name string) (*Node, error) {
 	var f nodeJSON
-	found, err := d.load(nodeFile, &f)
+	found, err := d.load(name, &f)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -83,7 +85,7 @@ func (d *Dir) LoadNode() (*Node, error) {
 		n.Invite, err = &i, cmp.Or(err, ierr)
 	}
 	if err != nil {
-		return nil, d.damaged(nodeFile, err)
+		return nil, d.damaged(name, err)
 	}
 	copy(n.Discovery[:], f.Discovery)
 	return n, nil
@@ -114,7 +116,9 @@ func (f *nodeJSON) check() error {
 }
 
 // SaveNode writes the node.
-func (d *Dir) SaveNode(n *Node) error {
+func (d *Dir) SaveNode(n *Node) error { return d.saveNode(nodeFile, n) }
+
+func (d *Dir) saveNode(name string, n *Node) error {
 	f := nodeJSON{
 		NodeKey: n.Key.Seed(), WireGuardKey: n.WireGuard.Seed(), SealingKey: n.Sealing.Seed(),
 		Name: n.Name, Port: n.Port, Boot: n.Boot, Confirmed: n.Confirmed.UTC(), Network: n.Network, NetworkName: n.NetworkName,
@@ -127,12 +131,12 @@ func (d *Dir) SaveNode(n *Node) error {
 	if n.Invite != nil {
 		f.Invite = n.Invite.Token()
 	}
-	return d.save(nodeFile, f)
+	return d.save(name, f)
 }
 
 // Forget removes all that the directory holds of the network, keys included.
 func (d *Dir) Forget() error {
-	return cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(keysFile), d.remove(nodeFile))
+	return cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(keysFile), d.remove(earlierFile), d.remove(nodeFile))
 }
 
 // Members is what a node remembers of its network between runs.
@@ -161,6 +165,7 @@ type KeptInvite struct {
 	Replaces      NodeKey       `json:"replaces,omitzero"`        // the machine takes this one's name and address
 	MemberExpires time.Duration `json:"member_expires,omitempty"` // nanoseconds after joining; 0: never
 	Revoked       bool          `json:"revoked,omitempty"`
+	From          NodeKey       `json:"from,omitzero"` // the admin that made it, if it was another
 	Admitted      []Admission   `json:"admitted,omitempty"`
 }
 

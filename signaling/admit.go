@@ -73,7 +73,7 @@ func (k *Keeper) admission(now time.Time, invite *config.KeptInvite, req *JoinRe
 	if used.clash(&r) == clashKey || k.cfg.Roster.IsRevoked(req.Node) {
 		return nil, errors.New("join request: its keys are another member's, or were revoked")
 	}
-	if old, ok := k.cfg.Roster.Record(invite.Replaces); ok {
+	if old, ok := k.replaced(invite); ok {
 		revocation, err := k.cfg.Admin.Revoke(old.Node)
 		if err != nil {
 			return nil, err
@@ -88,6 +88,14 @@ func (k *Keeper) admission(now time.Time, invite *config.KeptInvite, req *JoinRe
 	}
 	a.Record = rec.Bytes()
 	return a, nil
+}
+
+// replaced is the record of the member whose place the invite's machine takes.
+// There is none any more where somebody has revoked it since, or it has become an
+// admin, whom a delegate cannot revoke: then the machine is new like any other.
+func (k *Keeper) replaced(invite *config.KeptInvite) (*SignedRecord, bool) {
+	rec, ok := k.cfg.Roster.Record(invite.Replaces)
+	return rec, ok && (k.cfg.Admin.IsNetwork() || !k.cfg.Roster.IsAdmin(rec.Node))
 }
 
 var errFull = errors.New("join request: the network is full")
@@ -121,10 +129,13 @@ func (k *Keeper) inUse(records map[config.NodeKey]*SignedRecord) (*inUse, error)
 }
 
 // place gives the record a name like the one it wants and an address of the
-// prefix that nobody has, and says whether there are any.
+// prefix that nobody has, its own if it has one, and says whether there are any.
 func (u *inUse) place(r *Record, prefix netip.Prefix) bool {
 	name, ok := freeName(r.Name, func(n string) bool { return u.names[n] })
-	addr, free := freeAddress(prefix, func(a netip.Addr) bool { return u.addrs[a] })
+	addr, free := r.IPv4, r.IPv4.IsValid() && !u.addrs[r.IPv4]
+	if !free {
+		addr, free = freeAddress(prefix, func(a netip.Addr) bool { return u.addrs[a] })
+	}
 	r.Name, r.IPv4 = name, addr
 	return ok && free
 }
@@ -158,10 +169,12 @@ func (k *Keeper) Mend() ([][]byte, error) {
 	}
 	var mended [][]byte
 	for _, rec := range slices.SortedFunc(maps.Values(r.records), byNode) {
+		if r.members[rec.Node] != nil || !k.cfg.Admin.Signed(rec.statement) {
+			continue
+		}
 		again := rec.Record
-		again.Sequence++
-		if r.members[rec.Node] != nil || !k.cfg.Admin.Signed(rec.statement) ||
-			used.clash(&again) != clashAddress || !used.place(&again, k.cfg.Prefix) {
+		again.Sequence, err = r.next(k.cfg.Admin, rec.statement)
+		if err != nil || used.clash(&again) != clashAddress || !used.place(&again, k.cfg.Prefix) {
 			continue
 		}
 		signed, err := k.cfg.Admin.Record(again)

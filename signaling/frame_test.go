@@ -15,15 +15,15 @@ func testMessages() []Message {
 	return []Message{
 		&Challenge{Nonce: count(1, NonceSize), Hub: config.HubKey{1}},
 		&Hello{Network: config.NetworkKey{1}, Node: key, Nonce: []byte{1}, Signature: []byte{2}, Epoch: 1<<64 - 1, Presence: []byte{3},
-			Record: []byte{4}, Access: []byte{5}, Ticket: []byte{6}, Since: since},
+			Proof: [][]byte{{4}, {7}}, Access: []byte{5}, Ticket: []byte{6}, Since: since},
 		&Welcome{Signature: []byte{1}, Member: true, Observed: "192.0.2.1:1"},
-		&Members{Records: [][]byte{{1}, {2, 3}}, Sequence: since, More: true, Digest: []byte{4}, Since: &since},
+		&Members{Statements: [][]byte{{1}, {2, 3}}, Sequence: since, More: true, Digest: []byte{4}, Since: &since},
 		&Presence{Online: []Online{{Node: key, Epoch: 7, Signature: []byte{1}}}, Offline: []config.NodeKey{key}},
 		&Signal{From: key, To: config.NodeKey{2}, Sealed: []byte("<&>\"")},
 		&Join{From: key, To: config.NodeKey{2}, Sealed: []byte{1}},
 		&Tickets{Tickets: []Ticket{{Hash: []byte{1}, State: TicketUsed}}},
 		&Credentials{Servers: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:3478")}, Username: "u", Password: "p", Expires: 1},
-		&Error{Code: CodeOffline, Message: "not here", To: &key},
+		&Error{Code: CodeOffline, Message: "not here", To: &key, Proof: []byte{1}},
 	}
 }
 

@@ -1,8 +1,8 @@
 package signaling
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -64,12 +64,16 @@ func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
 		}
 		list = append(list, raw)
 	}
-	for node, rec := range r.records {
-		if node == revocation.Node || after.records[node] != nil {
+	// Records that do not stand stay void: in a's name they might win.
+	for node, rec := range r.members {
+		if node == revocation.Node || rec.statement.Signer != Signer(revocation.Node) {
 			continue
 		}
 		again := rec.Record
 		again.Sequence = 1
+		if old := after.records[node]; old != nil { // by somebody else, from before
+			again.Sequence = old.Sequence + 1
+		}
 		signed, err := a.Record(again)
 		if err != nil {
 			return nil, err
@@ -77,6 +81,16 @@ func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
 		list = append(list, signed.Bytes())
 	}
 	return list, nil
+}
+
+// next is the sequence with which a follows a statement.
+func (r *Roster) next(a Admin, old *Statement) (uint64, error) {
+	seq := old.sequence() + 1
+	if seq == 0 || seq >= delegateSequences && !a.IsNetwork() {
+		return 0, config.WithHint(errors.New("its sequence number is the last that an admin may sign"),
+			"do it on the machine that made the network")
+	}
+	return seq, nil
 }
 
 // Delegate returns the statements that make a member an admin, to be published
@@ -116,12 +130,12 @@ func (r *Roster) Extend(a Admin, node config.NodeKey, expires time.Time) ([]byte
 
 // renew signs a record that comes after rec.
 func (r *Roster) renew(a Admin, rec *SignedRecord, change func(*Record)) ([]byte, error) {
-	next := rec.Record
-	if next.Sequence == math.MaxUint64 {
-		return nil, config.WithHint(fmt.Errorf("the record of %q cannot be changed any more: an admin has signed it with the last sequence number", rec.Name),
-			"revoke that admin with the network's key")
+	seq, err := r.next(a, rec.statement)
+	if err != nil {
+		return nil, fmt.Errorf("the record of %q cannot be changed: %w", rec.Name, err)
 	}
-	next.Sequence++
+	next := rec.Record
+	next.Sequence = seq
 	change(&next)
 	signed, err := a.Record(next)
 	if err != nil {
@@ -133,12 +147,12 @@ func (r *Roster) renew(a Admin, rec *SignedRecord, change func(*Record)) ([]byte
 // SetHubs returns the statement that names the network's hubs anew.
 func (r *Roster) SetHubs(a Admin, hubs []config.Hub) ([]byte, error) {
 	l := HubList{Sequence: 1, Hubs: hubs}
-	if old := r.Hubs(); old != nil {
-		if old.Sequence == math.MaxUint64 {
-			return nil, config.WithHint(fmt.Errorf("the hub list cannot be changed any more: an admin has signed it with the last sequence number"),
-				"revoke that admin with the network's key")
+	if r.hubs != nil {
+		seq, err := r.next(a, r.hubs)
+		if err != nil {
+			return nil, fmt.Errorf("the hub list cannot be changed: %w", err)
 		}
-		l.Sequence = old.Sequence + 1
+		l.Sequence = seq
 	}
 	s, err := a.Hubs(l)
 	if err != nil {

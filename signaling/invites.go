@@ -32,11 +32,7 @@ func (k *Keeper) Invite(now time.Time, o InviteOptions) (config.Invite, error) {
 	if err != nil {
 		return config.Invite{}, err
 	}
-	k.prune(now)
-	if len(k.invites) >= maxInvites {
-		return config.Invite{}, config.WithHint(fmt.Errorf("invite: %d are open already", maxInvites), "`p2ptun invite list` shows them, `p2ptun invite revoke ID` ends one")
-	}
-	if err := k.save(append(slices.Clone(k.invites), kept)); err != nil {
+	if err := k.add(now, kept); err != nil {
 		return config.Invite{}, err
 	}
 	sealing := k.cfg.Self.Sealing.Public()
@@ -44,6 +40,15 @@ func (k *Keeper) Invite(now time.Time, o InviteOptions) (config.Invite, error) {
 		Hub: k.cfg.Hub(), Network: k.cfg.Network, Secret: [config.SecretSize]byte(kept.Secret),
 		Keeper: k.cfg.Self.Node.Public(), KeeperWG: k.cfg.Self.WireGuard, KeeperSeals: sealing.Hash(),
 	}, nil
+}
+
+// add keeps one more, durably when it returns.
+func (k *Keeper) add(now time.Time, kept *config.KeptInvite) error {
+	k.prune(now)
+	if len(k.invites) >= maxInvites {
+		return config.WithHint(fmt.Errorf("invite: %d are open already", maxInvites), "`p2ptun invite list` shows them, `p2ptun invite revoke ID` ends one")
+	}
+	return k.save(append(slices.Clone(k.invites), kept))
 }
 
 // invite makes what is kept of an invite with these limits.
@@ -119,6 +124,7 @@ type InviteInfo struct {
 	Used          int         `json:"used"`
 	Tags          []string    `json:"tags"`
 	Replaces      string      `json:"replaces"`       // a name; "" for none
+	From          string      `json:"from"`           // the admin that made it, "" for the keeper itself
 	MemberExpires string      `json:"member_expires"` // a duration; "" for none
 	Joined        []string    `json:"joined"`         // names
 }
@@ -137,8 +143,15 @@ func (k *Keeper) List(now time.Time) []InviteInfo {
 		if rec, ok := k.cfg.Roster.Record(i.Replaces); ok {
 			info.Replaces = rec.Name
 		}
+		if rec, ok := k.cfg.Roster.Record(i.From); ok {
+			info.From = rec.Name
+		}
 		for _, a := range i.Admitted {
-			if rec, err := ParseRecord(k.cfg.Network, a.Record); err == nil {
+			rec, ok := k.cfg.Roster.Record(a.Node)
+			if !ok { // not published yet, or revoked since
+				rec, _ = ParseRecord(k.cfg.Network, a.Record)
+			}
+			if rec != nil {
 				info.Joined = append(info.Joined, rec.Name)
 			}
 		}

@@ -63,7 +63,7 @@ func (k *Keeper) ticketState(i *config.KeptInvite, now time.Time) TicketState {
 	pending := now.Sub(i.Expires) < keepClosed && slices.ContainsFunc(i.Admitted, func(a config.Admission) bool {
 		return !k.cfg.Roster.knows(a.Node)
 	})
-	if pending && !i.Revoked {
+	if pending && !k.revoked(i) {
 		return TicketOpen
 	}
 	return k.inviteState(i, now)
@@ -72,7 +72,7 @@ func (k *Keeper) ticketState(i *config.KeptInvite, now time.Time) TicketState {
 // inviteState says whether another machine may join.
 func (k *Keeper) inviteState(i *config.KeptInvite, now time.Time) TicketState {
 	switch {
-	case i.Revoked:
+	case k.revoked(i):
 		return TicketRevoked
 	case len(i.Admitted) >= i.Uses:
 		return TicketUsed

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ import (
 // statements everywhere, the hub included:
 //
 //   - The network's key may sign everything. It makes delegates, who may sign
-//     all but delegations.
+//     all but delegations, with sequences below delegateSequences, and so much
+//     that maxSigned of it are kept.
 //   - A revocation counts for ever. An admin is revoked by the network's key
 //     only; with that all that it has signed is void, and forgotten.
 //   - Of the records of one node the newest counts; of an admin's node those
@@ -45,8 +47,15 @@ type view struct {
 	hubs    *Statement
 }
 
-// maxSigned bounds what one delegate can make everybody keep.
-const maxSigned = 20_000
+const (
+	// maxSigned bounds what one delegate can make everybody keep. Of more the
+	// first by Statement.Key are kept, so that all keep the same.
+	maxSigned = 20_000
+
+	// delegateSequences bounds the sequences that a delegate may sign, so that
+	// the network's key can always follow it.
+	delegateSequences = 1 << 63
+)
 
 // NewRoster returns an empty roster of the network.
 func NewRoster(network config.NetworkKey) *Roster {
@@ -64,7 +73,8 @@ func NewRoster(network config.NetworkKey) *Roster {
 
 // Change is what some statements did, the records ordered by node key.
 type Change struct {
-	Taken   []*Statement    // those that were new
+	Taken   []*Statement    // those that are new
+	Dropped []*Statement    // those that are void now: their signer was revoked, or has signed too much
 	Added   []*SignedRecord // members now, by a new record or because another made way
 	Removed []*SignedRecord // members no more, or by an older record
 	Revoked []config.NodeKey
@@ -72,10 +82,11 @@ type Change struct {
 	Err     error // why some were refused: ErrSignature, ErrVoid; nil if none was
 }
 
-// Merge takes signed statements. Those that are known, or older than what is
-// known, change nothing and are no error.
+// Merge takes signed statements, in any order. Those that are known, or older
+// than what is known, change nothing and are no error.
 func (r *Roster) Merge(raw ...[]byte) Change {
 	var c Change
+	var parsed []*Statement
 	var errs []error
 	for _, b := range raw {
 		if r.hashes[sha256.Sum256(b)] != nil {
@@ -86,15 +97,17 @@ func (r *Roster) Merge(raw ...[]byte) Change {
 			errs = append(errs, err)
 			continue
 		}
-		taken, err := r.take(s)
-		if err != nil {
+		parsed = append(parsed, s)
+	}
+	// A signer's right first, then what it signed.
+	slices.SortStableFunc(parsed, func(a, b *Statement) int { return cmp.Compare(a.Kind, b.Kind) })
+	for _, s := range parsed {
+		if err := r.take(s, &c); err != nil {
 			errs = append(errs, err)
-		}
-		if taken {
-			c.Taken = append(c.Taken, s)
 		}
 	}
 	c.Err = errors.Join(errs...)
+	c.Taken = slices.DeleteFunc(c.Taken, func(s *Statement) bool { return !r.Has(s.hash) })
 	if len(c.Taken) > 0 {
 		before := r.view
 		r.view = r.look()
@@ -104,37 +117,39 @@ func (r *Roster) Merge(raw ...[]byte) Change {
 }
 
 // take adds a statement if its signer may say it and it is new.
-func (r *Roster) take(s *Statement) (bool, error) {
+func (r *Roster) take(s *Statement, c *Change) error {
 	if !r.maySign(s) {
-		return false, fmt.Errorf("statement: %w", ErrVoid)
+		return fmt.Errorf("statement: %w", ErrVoid)
 	}
 	key := string(s.Key())
 	old := r.known[key]
-	switch {
-	case old != nil && !s.Supersedes(old):
-		return false, nil
-	case old == nil && s.Signer != Signer(r.network):
-		if r.signed[s.Signer] >= maxSigned {
-			return false, errors.New("statement: its signer has signed too many")
-		}
-		r.signed[s.Signer]++
+	if old != nil && !s.Supersedes(old) {
+		return nil
 	}
 	if old != nil {
 		delete(r.hashes, old.hash)
 	}
 	r.known[key], r.hashes[s.hash] = s, s
-	if s.Signer == Signer(r.network) {
-		r.empower(s)
+	c.Taken = append(c.Taken, s)
+	switch {
+	case r.byNetwork(s):
+		r.empower(s, c)
+	case old == nil:
+		r.signed[s.Signer]++
+		if r.signed[s.Signer] > maxSigned {
+			return r.limit(s, c)
+		}
 	}
-	return true, nil
+	return nil
 }
 
 func (r *Roster) maySign(s *Statement) bool {
-	return s.Signer == Signer(r.network) || s.Kind != StatementDelegation && r.admins[config.NodeKey(s.Signer)]
+	return r.byNetwork(s) ||
+		s.Kind != StatementDelegation && s.sequence() < delegateSequences && r.admins[config.NodeKey(s.Signer)]
 }
 
 // empower keeps up who is an admin. What a revoked one has signed goes.
-func (r *Roster) empower(s *Statement) {
+func (r *Roster) empower(s *Statement, c *Change) {
 	switch s.Kind {
 	case StatementDelegation:
 		if !r.barred[s.Node] {
@@ -143,14 +158,38 @@ func (r *Roster) empower(s *Statement) {
 	case StatementRevocation:
 		r.barred[s.Node] = true
 		delete(r.admins, s.Node)
-		delete(r.signed, Signer(s.Node))
-		for key, o := range r.known {
+		if r.signed[Signer(s.Node)] == 0 {
+			return
+		}
+		for _, o := range r.known {
 			if o.Signer == Signer(s.Node) {
-				delete(r.known, key)
-				delete(r.hashes, o.hash)
+				r.drop(o, c)
 			}
 		}
 	}
+}
+
+// limit drops the last statement of a signer that has signed too many, which
+// may be the newest.
+func (r *Roster) limit(newest *Statement, c *Change) error {
+	last := newest
+	for _, o := range r.known {
+		if o.Signer == last.Signer && o.compare(last) > 0 {
+			last = o
+		}
+	}
+	r.drop(last, c)
+	if last == newest {
+		return errors.New("statement: its signer has signed too many")
+	}
+	return nil
+}
+
+func (r *Roster) drop(s *Statement, c *Change) {
+	delete(r.known, string(s.Key()))
+	delete(r.hashes, s.hash)
+	r.signed[s.Signer]--
+	c.Dropped = append(c.Dropped, s)
 }
 
 // compare finds what has changed for the members.
@@ -236,7 +275,7 @@ func (r *Roster) Live(now time.Time) []*SignedRecord {
 
 // Statements returns all that is known, in the order in which to send it.
 func (r *Roster) Statements() []*Statement {
-	return slices.SortedFunc(maps.Values(r.known), func(a, b *Statement) int { return slices.Compare(a.Key(), b.Key()) })
+	return slices.SortedFunc(maps.Values(r.known), (*Statement).compare)
 }
 
 // Has says whether the roster holds the statement of that hash.
@@ -259,17 +298,19 @@ func (r *Roster) Proof(node config.NodeKey) [][]byte {
 	return [][]byte{r.delegation(config.NodeKey(rec.statement.Signer)).raw, rec.Bytes()}
 }
 
-// Revocation returns the statement that revokes the node, nil if none does.
+// Revocation returns the statement that revokes the node, nil if none does: the
+// network key's where there is one, which counts with everybody.
 func (r *Roster) Revocation(node config.NodeKey) []byte {
-	if !r.revoked[node] {
-		return nil
-	}
+	var best *Statement
 	for _, s := range r.known {
-		if s.Kind == StatementRevocation && s.Node == node {
-			return s.raw
+		if s.Kind == StatementRevocation && s.Node == node && r.revoked[node] && (best == nil || r.newer(s, best)) {
+			best = s
 		}
 	}
-	return nil
+	if best == nil {
+		return nil
+	}
+	return best.raw
 }
 
 func (r *Roster) delegation(node config.NodeKey) *Statement {

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"bytes"
 	"maps"
 	"net/netip"
 	"slices"
@@ -72,7 +73,7 @@ func (r *Roster) standing(records map[config.NodeKey]*SignedRecord) map[config.N
 			}
 			return 1
 		}
-		if c := slices.Compare(as.Signer[:], bs.Signer[:]); c != 0 {
+		if c := bytes.Compare(as.Signer[:], bs.Signer[:]); c != 0 {
 			return c
 		}
 		return byNode(a, b)

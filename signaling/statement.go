@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
@@ -53,8 +54,9 @@ const MaxStatementSize = 3 << 10
 
 const statementVersion = 1
 
-// ErrVoid says that the signer of a statement is no admin of the network.
-var ErrVoid = errors.New("it is signed by no admin of the network")
+// ErrVoid says that the signer of a statement is no admin of the network, or may
+// not say that.
+var ErrVoid = errors.New("its signer is no admin of the network, or may not say that")
 
 func (k StatementKind) label() (kind, bool) {
 	switch k {
@@ -93,6 +95,9 @@ func ParseStatement(network config.NetworkKey, raw []byte) (*Statement, error) {
 	if err := s.unmarshal(body); err != nil {
 		return nil, fmt.Errorf("statement: %w", err)
 	}
+	if s.Node == config.NodeKey(network) { // a signer is known by its key: nobody may be two
+		return nil, errors.New("statement: the network's own key cannot be a node's")
+	}
 	s.raw, s.hash = slices.Clone(raw), sha256.Sum256(raw)
 	return s, nil
 }
@@ -113,6 +118,11 @@ func (s *Statement) Hubs() *HubList { return s.hubs }
 // the one that Supersedes the other counts.
 func (s *Statement) Key() []byte {
 	return slices.Concat([]byte{byte(s.Kind)}, s.Node[:], s.Signer[:])
+}
+
+// compare orders as Key does.
+func (s *Statement) compare(o *Statement) int {
+	return cmp.Or(cmp.Compare(s.Kind, o.Kind), compareKeys(s.Node, o.Node), slices.Compare(s.Signer[:], o.Signer[:]))
 }
 
 // Supersedes orders two statements of one key: the higher sequence wins, then
@@ -191,7 +201,7 @@ func (l *HubList) unmarshal(body []byte) error {
 	}
 	l.Hubs = make([]config.Hub, n)
 	for i := range l.Hubs {
-		if !config.ReadHub(&s, &l.Hubs[i]) {
+		if !config.ReadHub(&s, &l.Hubs[i]) || l.Hubs[i].Key.IsZero() {
 			return errFormat
 		}
 	}

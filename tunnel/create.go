@@ -29,31 +29,14 @@ func CreateNetwork(network, name string, prefix netip.Prefix, link config.HubLin
 	}
 	n.NetworkName, n.Prefix, n.Creator, n.Access = network, prefix, &key, link.Access[:]
 	rand.Read(n.Discovery[:])
-	if n.Proof, err = found(signaling.NetworkAdmin(key), n); err != nil {
+	// No delegate can throw it out.
+	n.Proof, err = signaling.NewRoster(n.Network).Install(signaling.NetworkAdmin(key), signaling.Record{
+		Node: n.Key.Public(), Name: n.Name, WireGuard: n.WireGuard.Public(), Sealing: n.Sealing.Public(),
+	}, prefix, n.Hub)
+	if err != nil {
 		return nil, err
 	}
 	return n, nil
-}
-
-// found signs a network's first statements: its hub, and that the node is a
-// member and an admin, whom no delegate can throw out.
-func found(admin signaling.Admin, n *config.Node) ([][]byte, error) {
-	rec, err := admin.Record(signaling.Record{
-		Node: n.Key.Public(), Sequence: 1, Name: n.Name, IPv4: n.Prefix.Addr().Next(),
-		WireGuard: n.WireGuard.Public(), Sealing: n.Sealing.Public(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	delegation, err := admin.Delegate(n.Key.Public())
-	if err != nil {
-		return nil, err
-	}
-	hubs, err := admin.Hubs(signaling.HubList{Sequence: 1, Hubs: []config.Hub{n.Hub}})
-	if err != nil {
-		return nil, err
-	}
-	return [][]byte{delegation.Bytes(), hubs.Bytes(), rec.Bytes()}, nil
 }
 
 // PrepareJoin makes the keys with which this machine will ask for admission.

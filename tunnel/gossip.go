@@ -23,6 +23,7 @@ import (
 //	2 ‖ first (8) ‖ last (8) ‖ hashes (8 each)     all that the sender has from first to last
 //	3 ‖ statements (2+n each)
 //	4                                              not of statements: see refused.go
+//	5, 6                                           see handover.go
 //
 // What is new and no record, thus rare and urgent, is told to some others at
 // once. Nothing waits for any of it.
@@ -31,6 +32,8 @@ const (
 	noteHave       = 2
 	noteStatements = 3
 	noteInitiate   = 4
+	noteKeep       = 5
+	noteKept       = 6
 )
 
 const (
@@ -77,6 +80,10 @@ func (n *Node) told(m *member, note []byte) {
 		ok = n.learnFrom(m, in)
 	case noteInitiate:
 		m.initiate()
+	case noteKeep:
+		ok = n.takeOver(m, in)
+	case noteKept:
+		ok = n.handedOver(m, in)
 	}
 	if !ok {
 		n.refused("note of a member", errNote)

@@ -90,8 +90,8 @@ func (n *Node) Revoke(ctx context.Context, name string, dropAdmitted bool) (*Rev
 
 // Delegate makes a member an admin, by name or ID. Only a machine with the
 // network's key can.
-func (n *Node) Delegate(ctx context.Context, name string) error {
-	return n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
+func (n *Node) Delegate(ctx context.Context, name string) (*NodeInfo, error) {
+	return n.change(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
 		if n.roster.IsAdmin(rec.Node) {
 			return nil, fmt.Errorf("%s is an admin already", rec.Name)
 		}
@@ -100,9 +100,9 @@ func (n *Node) Delegate(ctx context.Context, name string) error {
 }
 
 // Extend moves the end of a membership, by name or ID: to so long from now, or
-// with 0 to never.
-func (n *Node) Extend(ctx context.Context, name string, life time.Duration) error {
-	return n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
+// with 0 to never. It may be sooner than before.
+func (n *Node) Extend(ctx context.Context, name string, life time.Duration) (*NodeInfo, error) {
+	return n.change(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
 		var end time.Time
 		if life > 0 {
 			end = n.now().Add(life)
@@ -110,6 +110,26 @@ func (n *Node) Extend(ctx context.Context, name string, life time.Duration) erro
 		raw, err := n.roster.Extend(admin, rec.Node, end)
 		return [][]byte{raw}, err
 	})
+}
+
+// change is govern for what leaves a member one; it returns what that is now.
+func (n *Node) change(ctx context.Context, name string, sign func(signaling.Admin, *signaling.SignedRecord) ([][]byte, error)) (*NodeInfo, error) {
+	var node config.NodeKey
+	err := n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
+		node = rec.Node
+		return sign(admin, rec)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var info NodeInfo
+	err = n.do(ctx, func() error {
+		if rec, ok := n.roster.Record(node); ok {
+			info = n.nodeInfo(rec)
+		}
+		return nil
+	})
+	return &info, err
 }
 
 // govern signs statements about a member and makes them count.
@@ -141,15 +161,16 @@ func (n *Node) issue(statements [][]byte) error {
 	return nil
 }
 
-// find looks up a member by name or ID, also one whose membership has expired.
+// find looks up a member by ID or name, also one whose membership has expired.
+// IDs go first: a machine may ask for another's ID as its name.
 func (n *Node) find(name string) (*signaling.SignedRecord, error) {
-	if rec, ok := n.roster.ByName(name); ok {
-		return rec, nil
-	}
 	for _, rec := range n.roster.Records() {
 		if rec.Node.ID().String() == name {
 			return rec, nil
 		}
+	}
+	if rec, ok := n.roster.ByName(name); ok {
+		return rec, nil
 	}
 	return nil, config.WithHint(fmt.Errorf("no member has the name or ID %q", name), "`p2ptun nodes` lists them")
 }

@@ -33,7 +33,7 @@ func (n *Node) handle(m signaling.Message) {
 		n.learnProof(m)
 		if m.Code != signaling.CodeOffline { // the session sends again anyway
 			// A hub may say it without end.
-			n.refusals.Do(func() { n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message) })
+			n.noise.Do(func() { n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message) })
 		}
 	}
 }
@@ -54,7 +54,7 @@ func (n *Node) hubUp() {
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
-	n.progress("connected to the hub at %s", n.node.Hub.URLs[0])
+	n.progress("connected to the hub at %s", n.hubAt.URLs[0])
 	n.sendTickets()
 }
 

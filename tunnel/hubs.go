@@ -105,6 +105,7 @@ func (n *Node) followHub(now time.Time) {
 		return
 	}
 	n.moveHub = time.Time{}
-	n.progress("the network has moved to the hub at %s", n.node.Hub.URLs[0])
-	n.hub.SetHub(n.node.Hub)
+	n.hubAt = n.node.Hub
+	n.progress("the network has moved to the hub at %s", n.hubAt.URLs[0])
+	n.hub.SetHub(n.hubAt)
 }

@@ -139,8 +139,8 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 	if err := j.cfg.Dir.SaveNode(&joined); err != nil {
 		return false, err
 	}
-	j.hub.SetHub(joined.Hub)
-	*j.node = joined
+	*j.node, j.hubAt = joined, joined.Hub
+	j.hub.SetHub(j.hubAt)
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
 	j.link.joined = time.Now()
 	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)

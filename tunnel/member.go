@@ -43,7 +43,14 @@ type member struct {
 
 // addMember makes the session and the tunnel's end for a record.
 func (n *Node) addMember(rec *signaling.SignedRecord) {
-	if rec.Node == n.self.Node.Public() || n.tunnel == nil || !rec.Live(n.now()) || n.updateMember(rec) {
+	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
+		return
+	}
+	if n.lapsed || !rec.Live(n.now()) {
+		n.removeMember(rec.Node)
+		return
+	}
+	if n.updateMember(rec) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
@@ -136,10 +143,14 @@ func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
 	return nil
 }
 
-// allowedIPs are the member's addresses as the device takes them.
+// allowedIPs are the member's addresses as the device takes them: those of the
+// network. A record by a hostile admin may name any machine's.
 func (n *Node) allowedIPs(m *member) string {
 	uapi := "replace_allowed_ips=true\n"
 	for _, a := range m.record.Addresses(n.self.Network) {
+		if a.Is4() && !n.node.Prefix.Contains(a) {
+			continue
+		}
 		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
 	}
 	return uapi
@@ -184,6 +195,7 @@ func (n *Node) poll(now time.Time) {
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
 	}
+	n.expire()
 	n.followHub(now)
 	n.gossip(now)
 	n.tellGathered()

@@ -29,13 +29,11 @@ type memberSync struct {
 
 // loadMembers reads what is remembered of the network from earlier runs.
 func (n *Node) loadMembers() error {
-	n.roster = signaling.NewRoster(n.node.Network)
-	known, err := n.cfg.Dir.LoadMembers()
+	known, change, err := loadRoster(n.cfg.Dir, n.node)
 	if err != nil {
 		return err
 	}
-	n.sync.sequence = known.Sequence
-	change := n.roster.Merge(append(known.Statements, n.node.Proof...)...)
+	n.roster, n.sync.sequence = known.roster, known.sequence
 	if change.Err != nil {
 		n.log.Warn("stored statements dropped", "err", change.Err)
 	}
@@ -56,11 +54,8 @@ func (n *Node) saveMembers() {
 		return
 	}
 	n.sync.saved = time.Now()
-	m := config.Members{Sequence: n.sync.sequence}
-	for _, s := range n.roster.Statements() {
-		m.Statements = append(m.Statements, s.Bytes())
-	}
-	if err := n.cfg.Dir.SaveMembers(m); err != nil {
+	known := &knownNetwork{n.roster, n.sync.sequence}
+	if err := n.cfg.Dir.SaveMembers(known.members()); err != nil {
 		n.log.Error("members not saved", "err", err)
 		return
 	}
@@ -166,6 +161,9 @@ func (n *Node) learnOwn(c *signaling.Change) {
 		n.end(errRevoked)
 		return
 	}
+	if err := n.openKeeper(); err != nil { // it may be an admin now
+		n.log.Error("invites not read: nobody can be admitted", "err", err)
+	}
 	updated := *n.node
 	changed := false
 	if proof := n.roster.Proof(self); len(proof) > 0 && !slices.EqualFunc(proof, updated.Proof, bytes.Equal) {
@@ -189,7 +187,6 @@ func (n *Node) learnOwn(c *signaling.Change) {
 		n.moveHub = time.Now().Add(hubHandover)
 	}
 	*n.node = updated
-	n.openKeeper()
 	n.readdress()
 }
 
@@ -206,6 +203,10 @@ func (n *Node) own() (*signaling.SignedRecord, error) {
 	rec, ok := n.roster.Record(self)
 	if !ok {
 		return nil, errors.New("no admin of the network vouches for this machine any more")
+	}
+	if !n.node.Prefix.Contains(rec.IPv4) { // it would lead the host's traffic to others into the tunnel
+		return nil, config.WithHint(fmt.Errorf("an admin has given this machine the address %v outside of the network's %v", rec.IPv4, n.node.Prefix),
+			"`p2ptun revoke` that admin on the machine that made the network")
 	}
 	return rec, nil
 }

@@ -46,21 +46,24 @@ type Node struct {
 	keys   *config.KeyStore
 
 	// Owned by the loop.
-	node     *config.Node
-	roster   *signaling.Roster
-	keeper   *signaling.Keeper
-	sync     memberSync
-	link     hubLink
-	tunnel   *device
-	members  map[config.NodeKey]*member
-	present  map[config.NodeKey]signaling.Epoch // who is at the hub
-	running  sync.WaitGroup                     // the members' sessions
-	renew    time.Time                          // when to ask for new ones
-	ready    readiness
-	over     error          // why the loop is to return
-	refuse   map[string]int // what was refused, by kind
-	refusals rate.Sometimes // lets the log tell of some of the hub's
-	moveHub  time.Time      // when to go to the network's new hub; zero: not at all
+	node    *config.Node
+	roster  *signaling.Roster
+	keeper  *signaling.Keeper
+	sync    memberSync
+	link    hubLink
+	tunnel  *device
+	members map[config.NodeKey]*member
+	present map[config.NodeKey]signaling.Epoch // who is at the hub
+	running sync.WaitGroup                     // the members' sessions
+	renew   time.Time                          // when to ask for new ones
+	ready   readiness
+	over    error          // why the loop is to return
+	refuse  map[string]int // what was refused, by kind
+	noise   rate.Sometimes // lets the log tell of some of the hub's refusals
+	hubAt   config.Hub     // where the connection goes; node.Hub, but for a while after that changed
+	moveHub time.Time      // when to go to node.Hub; zero: not at all
+	lapsed  bool           // this machine's membership has ended, and it was told
+	offers  map[*handover]bool
 
 	gathered string // the candidates that progress last told
 }
@@ -86,16 +89,17 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg:      cfg,
-		log:      cfg.Log,
-		node:     cfg.Node,
-		events:   make(chan signaling.Message, 64),
-		calls:    make(chan func()),
-		ended:    make(chan struct{}),
-		members:  make(map[config.NodeKey]*member),
-		present:  make(map[config.NodeKey]signaling.Epoch),
-		refuse:   make(map[string]int),
-		refusals: rate.Sometimes{First: 3, Interval: time.Minute},
+		cfg:     cfg,
+		log:     cfg.Log,
+		node:    cfg.Node,
+		events:  make(chan signaling.Message, 64),
+		calls:   make(chan func()),
+		ended:   make(chan struct{}),
+		members: make(map[config.NodeKey]*member),
+		present: make(map[config.NodeKey]signaling.Epoch),
+		refuse:  make(map[string]int),
+		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
+		offers:  make(map[*handover]bool),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
@@ -104,6 +108,7 @@ func New(cfg Config) (*Node, error) {
 	if err := n.loadMembers(); err != nil {
 		return nil, err
 	}
+	n.hubAt = n.node.Hub
 	if n.keys, err = cfg.Dir.OpenKeys(cfg.Log); err != nil {
 		n.log.Warn(err.Error())
 	}
@@ -123,7 +128,7 @@ func startEpoch(dir *config.Dir, node *config.Node) (signaling.Epoch, error) {
 func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n.hub = signaling.NewClient(signaling.ClientConfig{
-		Hub: n.node.Hub, Network: n.node.Network, Self: n.self, Log: n.log,
+		Hub: n.hubAt, Network: n.node.Network, Self: n.self, Log: n.log,
 		Credential: func() signaling.Credential { return n.credential(ctx) },
 		Handle: func(m signaling.Message) {
 			select {

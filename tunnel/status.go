@@ -30,7 +30,8 @@ type SelfStatus struct {
 	ID        string       `json:"id"`
 	Addresses []netip.Addr `json:"addresses"` // inside the tunnel
 	NAT       NATStatus    `json:"nat"`
-	State     string       `json:"state"` // joining or up
+	State     string       `json:"state"` // joining, up, or expired: its membership has ended
+	Expires   *time.Time   `json:"expires"`
 	Interface string       `json:"interface"`
 	Port      uint16       `json:"port"` // UDP
 }
@@ -107,7 +108,7 @@ func (n *Node) status(now time.Time) *Status {
 			Addresses: []netip.Addr{}, Interface: n.cfg.Interface,
 		},
 		Network: NetworkStatus{Name: n.node.NetworkName, ID: n.self.Network.String()},
-		Hub:     HubStatus{URL: n.node.Hub.URLs[0], Connected: n.link.up, Error: n.link.said},
+		Hub:     HubStatus{URL: n.hubAt.URLs[0], Connected: n.link.up, Error: n.link.said},
 		Peers:   []PeerStatus{},
 	}
 	if n.tunnel == nil {
@@ -115,7 +116,10 @@ func (n *Node) status(now time.Time) *Status {
 	}
 	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
 	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
-		s.Self.Addresses = own.Addresses(n.self.Network)
+		s.Self.Addresses, s.Self.Expires = own.Addresses(n.self.Network), expires(own)
+	}
+	if n.hasLapsed(n.now()) {
+		s.Self.State = "expired"
 	}
 	s.Refused = n.refusedSoFar()
 	all := n.tunnel.traffic()
@@ -201,16 +205,16 @@ type NodeInfo struct {
 	Tags      []string     `json:"tags"`
 	Self      bool         `json:"self"`
 	Online    bool         `json:"online"`
-	Admin     bool         `json:"admin"` // may admit and revoke
-	Expires   *time.Time   `json:"expires"`
+	Admin     bool         `json:"admin"`   // may admit and revoke
+	Expires   *time.Time   `json:"expires"` // the membership; null: never
 }
 
-// Nodes lists the network's members by name, this one included. It is safe for
-// concurrent use while the node runs.
+// Nodes lists the network's members by name, this one included, and those whose
+// membership has ended. It is safe for concurrent use while the node runs.
 func (n *Node) Nodes(ctx context.Context) ([]NodeInfo, error) {
 	nodes := []NodeInfo{}
 	err := n.do(ctx, func() error {
-		for _, rec := range n.roster.Live(n.now()) {
+		for _, rec := range n.roster.Live(time.Time{}) {
 			nodes = append(nodes, n.nodeInfo(rec))
 		}
 		return nil
@@ -222,14 +226,20 @@ func (n *Node) nodeInfo(rec *signaling.SignedRecord) NodeInfo {
 	info := NodeInfo{
 		Name: rec.Name, ID: rec.Node.ID().String(), Addresses: rec.Addresses(n.self.Network),
 		Tags: append([]string{}, rec.Tags...), Self: rec.Node == n.self.Node.Public(),
-		Admin: n.roster.IsAdmin(rec.Node),
+		Admin: n.roster.IsAdmin(rec.Node), Expires: expires(rec),
 	}
 	info.Online = info.Self && n.link.up
 	if m := n.members[rec.Node]; m != nil {
 		info.Online = m.online
 	}
-	if !rec.Expires.IsZero() {
-		info.Expires = &rec.Expires
-	}
 	return info
+}
+
+// expires is when a membership ends, nil for never.
+func expires(rec *signaling.SignedRecord) *time.Time {
+	if rec.Expires.IsZero() {
+		return nil
+	}
+	end := rec.Expires.UTC()
+	return &end
 }

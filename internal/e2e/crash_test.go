@@ -37,7 +37,7 @@ func TestCrash(t *testing.T) {
 	t.Logf("again with: -seed %d", seed)
 	var table strings.Builder
 	rows := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(rows, "KIND\tROUNDS\tCRASHES\tJOINER HAD\tasked\tbeen admitted\tbeen up\tOPEN INVITES TRIED\tA ROUND TOOK")
+	fmt.Fprintln(rows, "KIND\tROUNDS\tCRASHES\tJOINER HAD\tasked\tbeen admitted\tbeen up\tcome too early\tOPEN INVITES TRIED\tA ROUND TOOK")
 	for i, kind := range []struct {
 		name    string
 		power   bool
@@ -55,8 +55,8 @@ func TestCrash(t *testing.T) {
 				w.round(kind.victims)
 			}
 			took := time.Since(start) / time.Duration(*crashRounds)
-			fmt.Fprintf(rows, "%s\t%d\t%d\t\t%d\t%d\t%d\t%d\t%v\n", kind.name, *crashRounds, w.crashes,
-				w.reached["asked"], w.reached["admitted"], w.reached["up"], w.reached["open"], took.Round(time.Millisecond))
+			fmt.Fprintf(rows, "%s\t%d\t%d\t\t%d\t%d\t%d\t%d\t%d\t%v\n", kind.name, *crashRounds, w.crashes,
+				w.reached["asked"], w.reached["admitted"], w.reached["up"], w.reached["too early"], w.reached["open"], took.Round(time.Millisecond))
 		})
 	}
 	rows.Flush()

@@ -27,12 +27,6 @@ func (m *machine) start() (err error) {
 	return err
 }
 
-// await waits until the process does what it is for.
-func (m *machine) await(w *world) error {
-	_, err := m.process.Expect(w.ctx, m.ready)
-	return err
-}
-
 // fall is the crash: the power goes, or SIGKILL comes.
 func (m *machine) fall() error {
 	if m.disk != nil {

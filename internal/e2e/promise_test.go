@@ -49,7 +49,7 @@ func (w *world) noteReached() {
 // which its own name tells; the keeper gives the name of another to nobody.
 func (w *world) finishJoin() error {
 	m := w.joining
-	if err := w.joiner.await(w); err != nil {
+	if err := w.await(w.joiner); err != nil {
 		return err
 	}
 	s, err := m.node.Status(w.ctx)
@@ -66,7 +66,7 @@ func (w *world) finishJoin() error {
 
 // connects sees that the joiner's machine reaches the keeper, and stops it.
 func (w *world) connects() error {
-	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, longestWait)
 	defer cancel()
 	if err := w.joining.node.FirstPing(ctx, address(0)); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (w *world) checkOldMember() error {
 		return err
 	}
 	w.joiner.process = p
-	if err := w.joiner.await(w); err != nil {
+	if err := w.await(w.joiner); err != nil {
 		return err
 	}
 	s, err := m.node.Status(w.ctx)

@@ -100,7 +100,7 @@ func (w *world) found() error {
 		return err
 	}
 	w.keeper.begin = func() (*Process, error) { return w.keeperNode.StartUp(w.ctx) }
-	return w.keeper.await(w)
+	return w.await(w.keeper)
 }
 
 // crash has the victims fall at one instant and rise again.
@@ -144,13 +144,36 @@ func (w *world) restart(m *machine) error {
 			return err
 		}
 	}
-	if err := m.await(w); err != nil {
+	if err := w.await(m); err != nil {
 		return err
 	}
 	if m == w.hub {
 		return w.checkLink()
 	}
 	return nil
+}
+
+// longestWait is for what a crash may delay: a pause between two attempts to
+// reach the hub lasts 15 s at most.
+const longestWait = 30 * time.Second
+
+// await waits until a machine's process does what it is for. A joiner that came
+// before the keeper could tell the hub of its invite is sent away; the same line
+// works when the keeper is there.
+func (w *world) await(m *machine) error {
+	ctx, cancel := context.WithTimeout(w.ctx, longestWait)
+	defer cancel()
+	_, err := m.process.Expect(ctx, m.ready)
+	if err != nil && m == w.joiner && strings.Contains(m.process.Text(), "nobody keeps this invite") {
+		w.reached["too early"]++
+		if err = w.keeperOnline(); err == nil {
+			err = m.start()
+		}
+		if err == nil {
+			_, err = m.process.Expect(ctx, m.ready)
+		}
+	}
+	return err
 }
 
 func (w *world) checkLink() error {

@@ -114,7 +114,7 @@ func TestSlowRequests(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as the hub waits: 5 s")
 	}
-	h := startHub(t, Config{})
+	h := startHub(t, Config{PlainHTTP: true})
 	requests := map[string]string{
 		"no header":        "",
 		"half a header":    "GET " + signaling.Path + " HTTP/1.1\r\nHost: x\r\nX-Slow: ",
@@ -143,7 +143,7 @@ func TestSlowRequests(t *testing.T) {
 }
 
 func TestHugeHeader(t *testing.T) {
-	h := startHub(t, Config{})
+	h := startHub(t, Config{PlainHTTP: true})
 	c := socket(t, h, "127.0.0.3")
 	io.WriteString(c, "GET "+signaling.Path+" HTTP/1.1\r\nHost: x\r\n")
 	for range 1000 {

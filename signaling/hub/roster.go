@@ -1,7 +1,8 @@
 package hub
 
 import (
-	"errors"
+	"bytes"
+	"slices"
 	"sync"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -114,30 +115,38 @@ func (n *roster) publish(raw [][]byte) (signaling.Change, error) {
 		return change, nil
 	}
 	n.digest = nil
-	err := n.putLocked(change.Taken)
-	if err == nil && len(change.Revoked) > 0 {
-		err = n.forgetVoidLocked()
-	}
+	err := n.putLocked(&change)
 	if err != nil {
 		n.known = nil // it knows more than is stored
 	}
 	return change, err
 }
 
-func (n *roster) putLocked(taken []*signaling.Statement) error {
-	latest := make(map[string]*signaling.Statement)
+// putLocked stores what was taken and deletes what was dropped, at once.
+func (n *roster) putLocked(change *signaling.Change) error {
+	next := make(map[string]*signaling.Statement)
 	var keys [][]byte
-	for _, s := range taken {
-		key := s.Key()
-		if latest[string(key)] == nil {
-			keys = append(keys, key)
-		}
-		latest[string(key)] = s // the later supersedes the earlier
+	for _, s := range change.Dropped {
+		next[string(s.Key())] = nil
 	}
+	for _, s := range change.Taken {
+		next[string(s.Key())] = s
+	}
+	for key := range next {
+		keys = append(keys, []byte(key))
+	}
+	slices.SortFunc(keys, bytes.Compare) // a signer's right first
 	return update(n.store, n.network, tableStatements, keys, func(current []Entry) []Entry {
 		var changed []Entry
 		for _, e := range current {
-			s := latest[string(e.Key)]
+			s := next[string(e.Key)]
+			if s == nil {
+				if e.Value != nil {
+					e.Value = nil
+					changed = append(changed, e)
+				}
+				continue
+			}
 			old, err := signaling.ParseStatement(n.network, e.Value)
 			if err == nil && !s.Supersedes(old) {
 				continue // another hub was faster
@@ -147,26 +156,4 @@ func (n *roster) putLocked(taken []*signaling.Statement) error {
 		}
 		return changed
 	})
-}
-
-// forgetVoidLocked deletes what revoked admins have signed.
-func (n *roster) forgetVoidLocked() error {
-	entries, _, err := n.store.After(n.network, tableStatements, 0, 0)
-	if err != nil {
-		return err
-	}
-	var void []Entry
-	for _, e := range entries {
-		if s, err := signaling.ParseStatement(n.network, e.Value); err != nil || !n.known.Has(s.Hash()) {
-			e.Value = nil
-			void = append(void, e)
-		}
-	}
-	if len(void) == 0 {
-		return nil
-	}
-	if err := n.store.Put(n.network, tableStatements, void); !errors.Is(err, errConflict) {
-		return err
-	}
-	return nil // another hub does it
 }
