@@ -15,6 +15,13 @@ const (
 	// pair's nomination, during which nobody checks that pair.
 	validFor = 12 * time.Second
 
+	// An address that has not been heard from is checked as often as the agent
+	// likes for a second, then seldom: it may be nobody's that knows of us, but
+	// named by a peer to have us send there (RFC 8445 section 19.5.1). NATs on
+	// the way keep what the first checks have opened for longer.
+	eagerChecks = 5
+	sparseWait  = time.Second
+
 	// maxRemotes bounds the addresses one session of a peer may check from.
 	maxRemotes = 64
 )
@@ -55,6 +62,7 @@ type pairKey struct {
 
 type pair struct {
 	sent     time.Time // newest request
+	tries    int       // requests so far
 	valid    time.Time // newest authentic response; zero: none yet
 	rtt      time.Duration
 	priority uint32 // of the remote candidate, from its checks; 0: not known
@@ -164,10 +172,20 @@ func (s *checks) pairLocked(k pairKey) *pair {
 func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pairLocked(k).sent = now
+	p := s.pairLocked(k)
+	p.sent = now
+	p.tries++
 	if role != nil {
 		s.role, s.roleKnown = *role, true
 	}
+}
+
+// tooSoon says that a request of the agent's on k is not to leave yet.
+func (s *checks) tooSoon(k pairKey, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pairs[k]
+	return p != nil && p.valid.IsZero() && !s.sources[k.remote] && p.tries >= eagerChecks && now.Sub(p.sent) < sparseWait
 }
 
 // answered notes an authentic response on k: the pair is valid.

@@ -151,6 +151,7 @@ func TestMuxRefusesFurtherSources(t *testing.T) {
 
 func TestMuxIsBounded(t *testing.T) {
 	m, c, _ := newTestMux(t)
+	c.checks.asked(pairKey{c, testRemote}, 1, time.Time{}, time.Time{}) // so no check is too soon
 	for range maxSent + 100 {
 		sendCheck(t, c)
 	}

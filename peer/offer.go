@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -86,10 +87,12 @@ const (
 	offerBurst = 10
 )
 
+var errOffers = errors.New("more offers than anybody needs")
+
 // open handles a sealed message of the peer.
 func (l *loop) open(sealed []byte, now time.Time) {
 	if signaling.IsOffer(sealed) && !l.offers.AllowN(now, 1) {
-		l.p.cfg.Underlay.drops.messages.Add(1)
+		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, errOffers)
 		return
 	}
 	ev, err := l.p.cfg.Pair.Open(sealed)
@@ -100,6 +103,9 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		case signaling.EventAnswer:
 			err = l.answered(ev, now)
 		case signaling.EventMessage:
+			if ev.Newest {
+				l.proof()
+			}
 			err = l.told(ev.Content, now)
 		case signaling.EventStale:
 			l.renewed(now)
@@ -107,8 +113,7 @@ func (l *loop) open(sealed []byte, now time.Time) {
 	}
 	switch {
 	case err != nil:
-		l.p.cfg.Underlay.drops.messages.Add(1)
-		l.p.cfg.Log.Debug("sealed message dropped", "err", err)
+		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, err)
 	case ev.Kind == signaling.EventOffer || ev.Kind == signaling.EventAnswer:
 		l.p.cfg.OnSession(ev.At)
 	}
@@ -168,7 +173,6 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 
 // told handles a message inside the session.
 func (l *loop) told(content []byte, now time.Time) error {
-	l.proof()
 	m, err := decodeMessage(content)
 	if err != nil {
 		return err

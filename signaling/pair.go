@@ -38,6 +38,10 @@ type Event struct {
 	Content []byte
 	Reply   []byte // send it back at once, by the way the message came
 
+	// Newest says of EventMessage that the session is that of the last offer that
+	// was answered, by either side.
+	Newest bool
+
 	// At is the sender's clock, of EventOffer and EventAnswer: signed, and no
 	// better than the sender.
 	At time.Time
@@ -50,7 +54,8 @@ type Event struct {
 // bytes and an event out. It has no socket, and judges nothing by the clock: it
 // tells the peer what it shows, and numbers its first session by it.
 //
-// A session is one offer and its answer; the newest replaces the one before.
+// A session is one offer and its answer; the newest replaces the one before when
+// both have it.
 // Of two offers that cross, the lower node key's stands:
 //
 //	        Offer                     answer opened
@@ -74,7 +79,14 @@ type Pair struct {
 	offered  *offered
 	received *received
 	answered *answered
-	frames   *frames
+
+	// Where an offer is answered, the session before stays in use until the
+	// peer shows that it has the answer: it may have given up that offer long
+	// ago, and the hub may have held it back until now. Where an answer came,
+	// the session before stays open until the peer uses the new one.
+	frames *frames // the one to seal with
+	other  *frames // the other one that opens, if any
+	newest *frames // which of the two is of the last answer
 }
 
 type offered struct {
@@ -133,7 +145,8 @@ func (p *Pair) SetRemoteEpoch(e Epoch) (changed bool) {
 	}
 	p.remoteEpoch = e
 	p.lastAccepted = 0
-	p.offered, p.received, p.answered, p.frames = nil, nil, nil, nil
+	p.offered, p.received, p.answered = nil, nil, nil
+	p.frames, p.other, p.newest = nil, nil, nil
 	return true
 }
 
@@ -185,7 +198,12 @@ func (p *Pair) Answer(content []byte) (msg []byte, preshared config.PresharedKey
 		return nil, preshared, err
 	}
 	keys := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
-	p.frames = newFrames(s.session, keys.answerer, keys.offerer)
+	p.newest = newFrames(s.session, keys.answerer, keys.offerer)
+	if p.frames == nil {
+		p.frames = p.newest
+	} else {
+		p.other = p.newest
+	}
 	p.answered = &answered{offer: bind, msg: msg}
 	p.received = nil
 	return msg, keys.preshared, nil
@@ -203,7 +221,8 @@ func (p *Pair) Seal(content []byte) ([]byte, error) {
 }
 
 // Open takes a sealed message. An error means that there is nothing to do but
-// to count it: whoever carries messages can make any number of bad ones.
+// to count it, and to send Reply if there is one: whoever carries messages can
+// make any number of bad ones.
 func (p *Pair) Open(msg []byte) (Event, error) {
 	if len(msg) == 0 || len(msg) > MaxSealed {
 		return Event{}, errSeal
@@ -214,14 +233,7 @@ func (p *Pair) Open(msg []byte) (Event, error) {
 	case sealAnswer:
 		return p.openAnswer(msg)
 	case sealFrame:
-		if p.frames == nil {
-			return Event{}, errNoSession
-		}
-		content, err := p.frames.open(msg)
-		if err != nil {
-			return Event{}, err
-		}
-		return Event{Kind: EventMessage, Content: content}, nil
+		return p.openFrame(msg)
 	case sealEpoch:
 		return p.openEpoch(msg)
 	}
@@ -242,7 +254,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 		return Event{}, errFormat
 	}
 	if s.toEpoch != p.self.Epoch {
-		return Event{Reply: p.epochNotice()}, nil
+		return Event{Reply: p.epochNotice()}, errOld
 	}
 	if s.fromEpoch < p.remoteEpoch {
 		return Event{}, errOld
@@ -274,9 +286,29 @@ func (p *Pair) openAnswer(msg []byte) (Event, error) {
 		return Event{}, errOld
 	}
 	keys := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
-	p.frames = newFrames(s.session, keys.offerer, keys.answerer)
+	p.newest = newFrames(s.session, keys.offerer, keys.answerer)
+	p.other, p.frames = p.frames, p.newest
 	p.offered, p.answered = nil, nil
 	return Event{Kind: EventAnswer, Content: s.content, At: time.Unix(s.clock, 0), Preshared: keys.preshared}, nil
+}
+
+func (p *Pair) openFrame(msg []byte) (Event, error) {
+	if p.frames == nil {
+		return Event{}, errNoSession
+	}
+	by := p.frames
+	content, err := by.open(msg)
+	if errors.Is(err, errOld) && p.other != nil {
+		by = p.other
+		content, err = by.open(msg)
+	}
+	if err != nil {
+		return Event{}, err
+	}
+	if by == p.newest {
+		p.frames, p.other = by, nil // the peer uses it: so the one before is over
+	}
+	return Event{Kind: EventMessage, Content: content, Newest: by == p.newest}, nil
 }
 
 // epochNotice tells the peer the epoch it should have named. It is shorter

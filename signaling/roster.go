@@ -249,6 +249,10 @@ func (r *Roster) IsAdmin(node config.NodeKey) bool { return r.admins[node] }
 // IsRevoked says whether the node was thrown out.
 func (r *Roster) IsRevoked(node config.NodeKey) bool { return r.revoked[node] }
 
+// IsBarred says whether the network's key has thrown the node out. What a
+// delegate did goes when that one is thrown out itself.
+func (r *Roster) IsBarred(node config.NodeKey) bool { return r.barred[node] }
+
 // Hubs returns the network's hub list, nil where none is known.
 func (r *Roster) Hubs() *HubList {
 	if r.hubs == nil {

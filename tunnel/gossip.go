@@ -11,6 +11,7 @@ import (
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/time/rate"
 )
 
 // What admins have signed also goes from node to node, inside the sealed
@@ -40,10 +41,28 @@ const (
 
 	compareEvery = 10 * time.Second // with one member, at most
 
-	// What one member can make this node verify.
+	gossipWait    = time.Second // after a change, doubling
+	gossipMaxWait = time.Minute
+
+	// What one member can make this node verify, and send.
 	verifyRate  = 20 // statements per second
 	verifyBurst = 2000
+
+	// How often one member can make this node look for what it lacks.
+	supplyRate  = 1  // notes per second
+	supplyBurst = 40 // of 1,500 statements each
 )
+
+// limits are those of one member.
+type limits struct {
+	verify *rate.Limiter // of statements that it sends
+	supply *rate.Limiter // of statements that it is sent, as it says that it lacks them
+	asks   *rate.Limiter // of its saying so
+}
+
+func newLimits() limits {
+	return limits{rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(supplyRate, supplyBurst)}
+}
 
 type hashPrefix [8]byte
 
@@ -116,6 +135,11 @@ func (n *Node) supply(m *member, in cryptobyte.String) bool {
 	if !in.CopyBytes(first[:]) || !in.CopyBytes(last[:]) || len(in)%len(first) != 0 {
 		return false
 	}
+	now := time.Now()
+	if !m.asks.AllowN(now, 1) {
+		n.refused("note of a member", errors.New("it asks too often"))
+		return true
+	}
 	has := make(map[hashPrefix]bool)
 	for h := range slices.Chunk([]byte(in), len(first)) {
 		has[hashPrefix(h)] = true
@@ -128,6 +152,8 @@ func (n *Node) supply(m *member, in cryptobyte.String) bool {
 			lacks = append(lacks, s.Bytes())
 		}
 	}
+	lacks = lacks[:min(len(lacks), int(m.supply.TokensAt(now)))] // the rest another time
+	m.supply.AllowN(now, len(lacks))
 	tellStatements(m, lacks)
 	return true
 }
@@ -184,14 +210,34 @@ func (n *Node) spread(taken []*signaling.Statement, fromHub bool) {
 	if len(urgent) == 0 {
 		return
 	}
-	var online []*member
+	for _, m := range n.someMembers(spreadTo) {
+		tellStatements(m, urgent)
+	}
+}
+
+// someMembers chooses at random from those who may hear. The hub's word for who
+// is online is not needed: it could hide them.
+func (n *Node) someMembers(count int) []*member {
+	var some []*member
 	for _, m := range n.members {
-		if m.online {
-			online = append(online, m)
+		if m.online || !m.heard.IsZero() {
+			some = append(some, m)
 		}
 	}
-	rand.Shuffle(len(online), func(i, j int) { online[i], online[j] = online[j], online[i] })
-	for _, m := range online[:min(len(online), spreadTo)] {
-		tellStatements(m, urgent)
+	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	return some[:min(len(some), count)]
+}
+
+// gossip compares with a member now and then: a hub that loses what is told just
+// when it matters, or hides a member for good, gains no more than the wait.
+// After a change the first comparison is soon.
+func (n *Node) gossip(now time.Time) {
+	if now.Before(n.sync.gossip) {
+		return
+	}
+	n.sync.wait = min(max(2*n.sync.wait, gossipWait), gossipMaxWait)
+	n.sync.gossip = now.Add(n.sync.wait)
+	for _, m := range n.someMembers(1) {
+		n.tellDigest(m)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
-	"golang.org/x/time/rate"
 )
 
 // gossiper is a Node as far as gossip needs one: its roster, and members that
@@ -61,7 +60,7 @@ func newGossipLab(t *testing.T, names ...string) *gossipLab {
 
 // connect makes b a's member.
 func (l *gossipLab) connect(a, b *gossiper) {
-	m := &member{online: true, verify: rate.NewLimiter(verifyRate, verifyBurst)}
+	m := &member{online: true, limits: newLimits()}
 	m.record = l.record(b.self.Node.Public(), b.name, 1)
 	m.tell = func(note []byte) {
 		if len(note) > peer.MaxNote {

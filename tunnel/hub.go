@@ -24,9 +24,7 @@ func (n *Node) handle(m signaling.Message) {
 	case *signaling.Presence:
 		n.takePresence(m)
 	case *signaling.Signal:
-		if p := n.members[m.From]; p != nil {
-			p.session.Receive(m.Sealed)
-		}
+		n.receive(m)
 	case *signaling.Join:
 		n.keep(m)
 	case *signaling.Credentials:
@@ -34,9 +32,20 @@ func (n *Node) handle(m signaling.Message) {
 	case *signaling.Error:
 		n.learnProof(m)
 		if m.Code != signaling.CodeOffline { // the session sends again anyway
-			n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message)
+			// A hub may say it without end.
+			n.noise.Do(func() { n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message) })
 		}
 	}
+}
+
+// receive hands a sealed message to the session with its sender.
+func (n *Node) receive(m *signaling.Signal) {
+	p := n.members[m.From]
+	if p == nil {
+		n.refused("signal", errors.New("its sender is no member"))
+		return
+	}
+	p.session.Receive(m.Sealed)
 }
 
 func (n *Node) hubUp() {
@@ -71,7 +80,7 @@ func (n *Node) hubDown(err error) {
 func (n *Node) takePresence(m *signaling.Presence) {
 	for _, o := range m.Online {
 		if !o.Verify(n.self.Network) {
-			n.log.Debug("presence not signed by its node", "node", o.Node)
+			n.refused("presence", errors.New("it is not signed by its node"))
 			continue
 		}
 		n.setPresent(o.Node, o.Epoch)

@@ -162,10 +162,15 @@ func (j *joining) keeperName() string {
 
 // refused turns a code into an error, if it is a final one.
 func (j *joining) refused(code signaling.ErrorCode) error {
-	if text, final := refusals[code]; final {
-		return config.WithHint(&refusal{text}, "ask for a new one: `p2ptun invite` on the machine that made the network prints it")
+	text, final := refusals[code]
+	if !final {
+		return nil
 	}
-	return nil
+	hint := "ask for a new one: `p2ptun invite` on an admin's machine prints it"
+	if code == signaling.CodeTicket {
+		hint = "if the hub or the keeper has just been started, try again in a moment; else " + hint
+	}
+	return config.WithHint(&refusal{text}, hint)
 }
 
 // credential is what the next hello shows; the client asks on its goroutine.

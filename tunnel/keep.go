@@ -43,6 +43,7 @@ func (n *Node) openKeeper() error {
 // keep serves a joiner that the hub lets knock.
 func (n *Node) keep(m *signaling.Join) {
 	if n.keeper == nil {
+		n.refused("join request", errNotAdmin)
 		return
 	}
 	if signaling.IsJoinAck(m.Sealed) {

@@ -13,7 +13,6 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
-	"golang.org/x/time/rate"
 	wgdevice "golang.zx2c4.com/wireguard/device"
 )
 
@@ -37,9 +36,9 @@ type member struct {
 	refused  refused
 	said     string // the path that progress last told
 
-	tell     func([]byte)  // sends a note, see gossip.go
-	compared time.Time     // when what both know was last compared
-	verify   *rate.Limiter // of statements that it sends
+	tell     func([]byte) // sends a note, see gossip.go
+	compared time.Time    // when what both know was last compared
+	limits
 }
 
 // addMember makes the session and the tunnel's end for a record.
@@ -55,7 +54,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
-	m := &member{record: rec, lower: pair.Lower(), verify: rate.NewLimiter(verifyRate, verifyBurst)}
+	m := &member{record: rec, lower: pair.Lower(), limits: newLimits()}
 	log := n.log.With("peer", rec.Name)
 	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
 	if m.lower {
@@ -198,6 +197,7 @@ func (n *Node) poll(now time.Time) {
 	}
 	n.expire()
 	n.followHub(now)
+	n.gossip(now)
 	n.tellGathered()
 	n.showRecord(now)
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {

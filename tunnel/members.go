@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ type memberSync struct {
 	compared bool                  // all was sent again on this connection: once is enough
 	unsaved  bool
 	saved    time.Time
+
+	gossip time.Time     // when to compare with a member
+	wait   time.Duration // after the last time
 }
 
 // loadMembers reads what is remembered of the network from earlier runs.
@@ -120,6 +124,7 @@ func (n *Node) learn(raw [][]byte, fromHub bool) []*signaling.Statement {
 		return nil
 	}
 	n.sync.unsaved = true
+	n.sync.gossip, n.sync.wait = time.Now().Add(gossipWait), gossipWait
 	if len(change.Revoked) > 0 {
 		n.saveMembers() // before anybody can see that it counts: it must outlive a crash
 	}
@@ -247,4 +252,15 @@ func (n *Node) refused(what string, err error) {
 		return
 	}
 	n.log.Debug(what+" refused", "err", err)
+}
+
+// refusedSoFar counts what was refused, by kind, here and in the sessions.
+func (n *Node) refusedSoFar() map[string]uint64 {
+	drops := n.tunnel.underlay.Drops()
+	all := map[string]uint64{"sealed message": drops.Messages, "stale sealed message": drops.Stale}
+	for what, count := range n.refuse {
+		all[what] = uint64(count)
+	}
+	maps.DeleteFunc(all, func(_ string, count uint64) bool { return count == 0 })
+	return all
 }

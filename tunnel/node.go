@@ -11,6 +11,7 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // Config is what a Node needs. Dir, Node, Interface and Log are required.
@@ -58,6 +59,7 @@ type Node struct {
 	ready   readiness
 	over    error              // why the loop is to return
 	refuse  map[string]int     // what was refused, by kind
+	noise   rate.Sometimes     // lets the log tell of some of the hub's refusals
 	tickets []signaling.Ticket // as the hub knows them
 	trying  bool               // the network's new hub, see followHub
 	tryAt   time.Time          // not before
@@ -97,6 +99,7 @@ func New(cfg Config) (*Node, error) {
 		members: make(map[config.NodeKey]*member),
 		present: make(map[config.NodeKey]signaling.Epoch),
 		refuse:  make(map[string]int),
+		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
 		offers:  make(map[*handover]bool),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
@@ -153,6 +156,9 @@ func (n *Node) run(ctx context.Context) error {
 		if err := n.join(ctx); err != nil {
 			return err
 		}
+	}
+	if err := n.appeal(ctx); err != nil {
+		return err
 	}
 	if err := n.openKeeper(); err != nil {
 		return err

@@ -18,6 +18,10 @@ type Status struct {
 	Network NetworkStatus `json:"network"`
 	Hub     HubStatus     `json:"hub"`
 	Peers   []PeerStatus  `json:"peers"` // by name
+
+	// Refused counts, by kind, what came and was not what it said, since the
+	// start. Of sealed messages some are stale without malice.
+	Refused map[string]uint64 `json:"refused,omitempty"`
 }
 
 // SelfStatus is about this machine.
@@ -117,6 +121,7 @@ func (n *Node) status(now time.Time) *Status {
 	if n.hasLapsed(n.now()) {
 		s.Self.State = "expired"
 	}
+	s.Refused = n.refusedSoFar()
 	all := n.tunnel.traffic()
 	for _, m := range n.members {
 		n.pollMember(now, m, all[m.record.WireGuard])

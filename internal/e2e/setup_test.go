@@ -26,7 +26,7 @@ type setup struct {
 
 func newSetup(t *testing.T) *setup { return newSetupFor(t, time.Minute, "debug") }
 
-func newSetupFor(t *testing.T, limit time.Duration, logLevel string) *setup {
+func newSetupFor(t *testing.T, limit time.Duration, logLevel string, hubArgs ...string) *setup {
 	t.Helper()
 	requireLab(t)
 	dir := t.TempDir() // removed when the processes that write there have ended with the lab
@@ -47,7 +47,7 @@ func newSetupFor(t *testing.T, limit time.Duration, logLevel string) *setup {
 	})
 	s.rig.Output = func(process, line string) { t.Logf("%s: %s", process, line) }
 	s.hubHost = natlab.Must(lab.PublicHost("hub"))
-	s.hub, err = s.rig.StartHub(ctx, s.hubHost)
+	s.hub, err = s.rig.StartHub(ctx, s.hubHost, hubArgs...)
 	if err != nil {
 		t.Fatal(err)
 	}
