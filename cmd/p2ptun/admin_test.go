@@ -38,7 +38,7 @@ func (n *fakeNode) RevokeInvite(_ context.Context, id string) error { return n.w
 func (n *fakeNode) Revoke(_ context.Context, name string, drop bool) (*tunnel.Revoked, error) {
 	r := &tunnel.Revoked{Name: "laptop", Kept: []string{"a", "b"}}
 	if drop {
-		r.Kept, r.Gone = nil, r.Kept
+		r.Kept, r.Gone, r.Back = nil, r.Kept, []string{"c"}
 	}
 	return r, n.was(name, drop)
 }
@@ -92,7 +92,7 @@ func TestAdminCommands(t *testing.T) {
 			"abcdefgh  open   1 of 3  2026-01-02 03:04 UTC  a     old       1h0m0s       desktop  phone\n", ""},
 		{"invite revoke abcdefgh", []any{"abcdefgh"}, "", "revoked the invite abcdefgh: nobody joins with it any more; who has joined stays\n"},
 		{"revoke laptop", []any{"laptop", false}, "", "laptop had admitted a, b: they stay, this machine vouches for them now\nrevoked laptop: " + done},
-		{"revoke --drop-admitted laptop", []any{"laptop", true}, "", "laptop had admitted a, b: they go with it, and need new invites to come back\nrevoked laptop: " + done},
+		{"revoke --drop-admitted laptop", []any{"laptop", true}, "", "laptop had admitted a, b: they go with it, and need new invites to come back\nlaptop alone had revoked c: they are members again, until you revoke them\nrevoked laptop: " + done},
 		{"network delegate laptop", []any{"laptop"}, "", "laptop is an admin now: it can admit and revoke plain members\n"},
 		{"network extend laptop", []any{"laptop", time.Duration(0)}, "", "laptop is a member without end now\n"},
 		{"network --member-expires 7d extend laptop", []any{"laptop", 7 * 24 * time.Hour}, "", "laptop is a member until 2026-01-02 03:04 UTC now\n"},
