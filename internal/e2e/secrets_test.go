@@ -53,7 +53,7 @@ func TestSecretsStayInside(t *testing.T) {
 			t.Errorf("%q was not logged: what was searched?", want)
 		}
 	}
-	if all := strings.Join(seen, "\n"); !strings.Contains(all, "--foreground") || !strings.Contains(all, "PATH=") || !strings.Contains(all, "status") {
+	if all := strings.Join(seen, "\n"); !strings.Contains(all, "--foreground") || !strings.Contains(all, "PATH=") {
 		t.Errorf("the processes were not seen:\n%s", all)
 	}
 
