@@ -37,7 +37,7 @@ func TestCrash(t *testing.T) {
 	t.Logf("again with: -seed %d", seed)
 	var table strings.Builder
 	rows := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(rows, "KIND\tROUNDS\tCRASHES\tJOINER HAD\tasked\tbeen admitted\tbeen up\tcome too early\tOPEN INVITES TRIED\tA ROUND TOOK")
+	fmt.Fprintln(rows, "KIND\tROUNDS\tCRASHES\tJOINER HAD\tasked\tbeen admitted\tbeen up\tcome too early\tOPEN INVITES TRIED\tREVOKED\tagain\tA ROUND TOOK")
 	for i, kind := range []struct {
 		name    string
 		power   bool
@@ -55,8 +55,8 @@ func TestCrash(t *testing.T) {
 				w.round(kind.victims)
 			}
 			took := time.Since(start) / time.Duration(*crashRounds)
-			fmt.Fprintf(rows, "%s\t%d\t%d\t\t%d\t%d\t%d\t%d\t%d\t%v\n", kind.name, *crashRounds, w.crashes,
-				w.reached["asked"], w.reached["admitted"], w.reached["up"], w.reached["too early"], w.reached["open"], took.Round(time.Millisecond))
+			fmt.Fprintf(rows, "%s\t%d\t%d\t\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%v\n", kind.name, *crashRounds, w.crashes,
+				w.reached["asked"], w.reached["admitted"], w.reached["up"], w.reached["too early"], w.reached["open"], len(w.revoked), w.reached["revoked again"], took.Round(time.Millisecond))
 		})
 	}
 	rows.Flush()
@@ -68,6 +68,7 @@ func TestCrash(t *testing.T) {
 var atWork = []func(w *world) error{
 	(*world).beginJoin,
 	(*world).beginInvites,
+	(*world).beginRevoke,
 }
 
 // afterCrash is what then has to hold.
@@ -76,10 +77,12 @@ var afterCrash = []struct {
 	check func(w *world) error
 }{
 	{"an interrupted join goes on", (*world).finishJoin},
+	{"who was thrown out is", (*world).finishRevoke},
 	{"members are those who were admitted", (*world).checkMembers},
 	{"a used invite lets nobody in", (*world).checkUsed},
 	{"an open invite lets a machine in", (*world).checkOpen},
 	{"a member of old connects", (*world).checkOldMember},
+	{"who was thrown out stays out", (*world).checkRevoked},
 }
 
 // round is one crash: work, the crash in its midst, the restart, the checks.

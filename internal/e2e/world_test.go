@@ -29,6 +29,7 @@ type world struct {
 	joins               int         // machines that began to join
 	joining             *membership // of this round
 	invites             inviting
+	revoking            revoking
 
 	rounds, crashes int
 	reached         map[string]int // how far the joiner was when the crash came; open invites tried
@@ -41,6 +42,7 @@ type world struct {
 type ledger struct {
 	members []*membership
 	open    []string // invites that were printed, and that nobody used
+	revoked []*membership
 }
 
 // membership is a machine that is in, or on its way.
