@@ -221,3 +221,22 @@ func TestGossipOfAHostileMember(t *testing.T) {
 		t.Error("nothing of a flood was cut off")
 	}
 }
+
+// A member that says again and again that it lacks everything is sent it as
+// often as honest ones may ask, and no more than they may be sent.
+func TestSupplyIsLimited(t *testing.T) {
+	l := newGossipLab(t, "a", "b")
+	a := l.nodes["a"]
+	a.roster.Merge(l.strangers(0, 100)...)
+	all := append([]byte{noteHave}, slices.Concat(make([]byte, 8), bytes.Repeat([]byte{0xff}, 8))...)
+	for range 10 * supplyBurst {
+		a.told(a.peers["b"], all)
+	}
+	statement := len(a.roster.Statements()[0].Bytes()) + 2
+	if sent := l.bytes / statement; sent < 100 || sent > verifyBurst+verifyRate {
+		t.Errorf("%d statements were sent, want 100 to %d", sent, verifyBurst)
+	}
+	if a.refuse["note of a member"] < 8*supplyBurst {
+		t.Errorf("counted: %v", a.refuse)
+	}
+}

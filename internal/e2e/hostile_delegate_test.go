@@ -8,23 +8,12 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// tell has a node hear statements of the network's key, as from the hub.
-func (l *hostileLab) tell(n *Node, all ...*signaling.Statement) {
-	l.t.Helper()
-	for _, s := range all {
-		if err := l.seat(n).tell(&signaling.Members{Statements: [][]byte{s.Bytes()}}); err != nil {
-			l.t.Fatal(err)
-		}
-	}
-}
-
 // delegate: as an admin it signs all that there is to sign, with sequence
 // numbers that none comes after. The creator stays, plain members go; when the
 // network's key revokes it all is as before, and they come back.
 func (l *memberLab) delegate(t *testing.T) {
-	network := signaling.NetworkAdmin(l.network)
 	before := l.nodes(l.b)
-	l.tell(l.a, must(network.Delegate(l.mallory.key())))
+	l.must(l.a, "network", "delegate", "a-2")
 	l.until(t, seconds(5), "b takes mallory for an admin", func() bool { return l.nodes(l.b)["a-2"].Admin })
 
 	for _, victim := range []*Node{l.a, l.c} {
@@ -40,7 +29,7 @@ func (l *memberLab) delegate(t *testing.T) {
 		t.Errorf("a delegate made the creator %v", got)
 	}
 
-	l.tell(l.a, must(network.Revoke(l.mallory.key())))
+	l.must(l.a, "revoke", "a-2", "--drop-admitted")
 	delete(before, "a-2")
 	for _, n := range []*Node{l.a, l.b} {
 		l.until(t, seconds(5), n.Name+" knows c again, and nobody of mallory's", func() bool {

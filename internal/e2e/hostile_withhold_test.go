@@ -50,16 +50,6 @@ func (l *hostileLab) hides(t *testing.T) {
 	l.m = m
 }
 
-// revoke has a know that a node is revoked: as when it was done there, for the
-// hub keeps it to itself.
-func (l *hostileLab) revoke(n *Node) {
-	l.t.Helper()
-	revocation := must(signaling.NetworkAdmin(l.network).Revoke(l.key(n).Public()))
-	if err := l.seat(l.a).tell(&signaling.Members{Statements: [][]byte{revocation.Bytes()}}); err != nil {
-		l.t.Fatal(err)
-	}
-}
-
 // gone checks that a and b have dropped a node, and that it does not reach them.
 func (l *hostileLab) gone(t *testing.T, n *Node, within time.Duration) {
 	t.Helper()
@@ -84,7 +74,7 @@ func (l *hostileLab) withholds(t *testing.T) {
 	defer l.evil.hostile(nil)
 	b := l.seat(l.b)
 	l.seat(l.a).tell(&signaling.Presence{Offline: []config.NodeKey{b.node, l.key(l.m).Public()}})
-	l.revoke(l.c)
+	l.must(l.a, "revoke", "c")
 	l.gone(t, l.c, seconds(1))
 	l.seat(l.a).tell(&signaling.Presence{Online: []signaling.Online{b.online}})
 }
@@ -101,6 +91,6 @@ func (l *hostileLab) withholdsAll(t *testing.T) {
 		return held(s, up, m)
 	})
 	defer l.evil.hostile(nil)
-	l.revoke(l.m)
+	l.must(l.a, "revoke", "m")
 	l.gone(t, l.m, seconds(20))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/p2ptun/p2ptun/config"
@@ -65,31 +66,43 @@ func newPuppet(t *testing.T, ctx context.Context, host *natlab.Host, token, name
 	if p.request == nil {
 		p.request = func(to config.SealingKey) []byte { return must(p.joiner.Request(to, name)) }
 	}
-	if p.ws, err = dialHub(ctx, host, invite.Hub.URLs[0]); err != nil {
-		t.Fatal(err)
-	}
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.run()
+		p.run(ctx, host)
 	}()
 	t.Cleanup(func() {
-		p.ws.Close()
+		cancel()
 		<-done
 	})
 	return p
 }
 
-// run serves the connection to the hub to its end.
-func (p *puppet) run() {
-	for {
-		_, frame, err := p.ws.ReadMessage()
+// run connects to the hub, and again if that does not know the invite yet, and
+// serves the connection to its end.
+func (p *puppet) run(ctx context.Context, host *natlab.Host) {
+	for again := true; again && ctx.Err() == nil; {
+		ws, err := dialHub(ctx, host, p.invite.Hub.URLs[0])
 		if err != nil {
-			return
+			return // the end, or wait will tell
 		}
-		if m, err := signaling.Decode(frame); err == nil && m != nil {
-			p.handle(m)
+		stop := context.AfterFunc(ctx, func() { ws.Close() })
+		p.ws, again = ws, false
+		for {
+			_, frame, err := ws.ReadMessage()
+			if err != nil {
+				break
+			}
+			m, err := signaling.Decode(frame)
+			if e, ok := m.(*signaling.Error); ok && e.Code == signaling.CodeTicket {
+				again = true
+			} else if err == nil && m != nil {
+				p.handle(m)
+			}
 		}
+		stop()
+		ws.Close()
 	}
 }
 
@@ -211,6 +224,8 @@ func (p *puppet) wait(what string, cond func() bool) {
 		}
 		select {
 		case <-changed:
+		case <-time.After(20 * time.Second):
+			p.t.Fatalf("puppet %s: %s: too long", p.name, what)
 		case <-p.ctx.Done():
 			p.t.Fatalf("puppet %s: %s: %v", p.name, what, p.ctx.Err())
 		}
