@@ -108,7 +108,7 @@ func (l *loop) take(n news, now time.Time) {
 		l.open(b, now)
 	}
 	for _, b := range n.notes {
-		l.seal(message{Type: typeNote, Note: b})
+		l.seal(message{Type: typeNote, Note: b}, l.p.cfg.SendNote)
 	}
 }
 

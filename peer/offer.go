@@ -67,17 +67,17 @@ func (l *loop) send(now time.Time) {
 			continue
 		}
 		if m, ok := g.trickle.next(g.ufrag, now); ok {
-			l.seal(m)
+			l.seal(m, l.p.cfg.Send)
 		}
 	}
 }
 
-func (l *loop) seal(m message) {
+func (l *loop) seal(m message, send func([]byte)) {
 	sealed, err := l.p.cfg.Pair.Seal(encode(m))
 	if err != nil {
 		return // the session ended under us, and another begins
 	}
-	l.p.cfg.Send(sealed)
+	send(sealed)
 }
 
 // Offers that are opened: each takes two key encapsulations and a new agent.
@@ -213,7 +213,7 @@ func (l *loop) left(g *generation, now time.Time) {
 func (l *loop) bye() {
 	for _, g := range []*generation{l.current, l.next} {
 		if g != nil && !g.started.IsZero() {
-			l.seal(message{Type: typeBye, Ufrag: g.ufrag})
+			l.seal(message{Type: typeBye, Ufrag: g.ufrag}, l.p.cfg.Send)
 		}
 	}
 }

@@ -36,6 +36,10 @@ type Config struct {
 	// or keep sealed.
 	Send func(sealed []byte)
 
+	// SendNote sends a sealed note, as Send does, by the way that seems best for
+	// it. Nil: Send does it.
+	SendNote func(sealed []byte)
+
 	// OnPath takes each new path. A path is replaced, never taken away.
 	// Called from Run's goroutine.
 	OnPath func(Path)
@@ -104,6 +108,9 @@ func New(c Config) *Peer {
 	}
 	if c.OnSource == nil {
 		c.OnSource = func(*Relay, netip.AddrPort) {}
+	}
+	if c.SendNote == nil {
+		c.SendNote = c.Send
 	}
 	if c.OnSession == nil {
 		c.OnSession = func(time.Time) {}

@@ -113,6 +113,10 @@ type answered struct {
 // caller limits how many it opens. Repeats of one that was answered are cheap.
 func IsOffer(msg []byte) bool { return len(msg) > 0 && msg[0] == sealOffer }
 
+// IsFrame says whether a sealed message is one of a session, which is cheap to
+// open.
+func IsFrame(msg []byte) bool { return len(msg) > 0 && msg[0] == sealFrame }
+
 var (
 	errNoSession = errors.New("sealed message: no session yet")
 	errOld       = errors.New("sealed message: of an earlier session or run")

@@ -107,10 +107,19 @@ func (b *Bind) handle(k packetKind, p []byte, a arrival) {
 	case kindSTUN, kindChannelData:
 		b.handler.STUN(p, a.local, a.from)
 	case kindSealed:
-		b.handler.Datagram(p, a.from)
+		b.sealed(p, claim{from: a.from})
 	default:
 		b.counters.junk.Add(1)
 	}
+}
+
+// sealed passes on a sealed datagram of a peer's.
+func (b *Bind) sealed(p []byte, from claim) {
+	if owner := b.claims.lookup(from); owner != nil {
+		b.handler.Datagram(p, owner)
+		return
+	}
+	b.counters.unknownSource.Add(1)
 }
 
 // relayedPacket is a WireGuard packet that waits for the device.
@@ -122,10 +131,15 @@ type relayedPacket struct {
 var relayedPackets = sync.Pool{New: func() any { return new(relayedPacket) }}
 
 // Relayed takes a packet that came through relay r, sent by from, to the
-// device, if it is WireGuard's and a peer's. It copies b and never blocks:
+// device, if it is WireGuard's and a peer's, or to the Handler if it is sealed. It copies b and never blocks:
 // when the device does not keep up the packet is dropped and counted.
 func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
-	if classify(p) != kindWireGuard {
+	switch classify(p) {
+	case kindWireGuard:
+	case kindSealed:
+		b.sealed(p, claim{r, canonical(from)})
+		return
+	default:
 		b.counters.junk.Add(1)
 		return
 	}

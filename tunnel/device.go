@@ -203,8 +203,12 @@ func (h *underlayHandler) STUN(b []byte, local netip.Addr, from netip.AddrPort) 
 	}
 }
 
-// Datagram takes sealed datagrams: none are sent yet.
-func (*underlayHandler) Datagram([]byte, netip.AddrPort) {}
+// Datagram gives a sealed message to the peer's session.
+func (*underlayHandler) Datagram(b []byte, from *Endpoint) {
+	if len(b) > 1 && from.onSealed != nil && signaling.IsFrame(b[1:]) {
+		from.onSealed(slices.Clone(b[1:]))
+	}
+}
 
 // traffic is what WireGuard counts of one peer. Only authenticated packets
 // count as received.

@@ -41,8 +41,9 @@ type Endpoint struct {
 	nameText string
 	nameData []byte
 	onWant   func()
-	leads    bool     // see crossing.go
-	keys     *keyRing // nil: preshared keys do not change
+	leads    bool         // see crossing.go
+	keys     *keyRing     // nil: preshared keys do not change
+	onSealed func([]byte) // takes sealed messages that came by a path; nil: nobody does
 
 	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap
 
@@ -143,6 +144,22 @@ func (e *Endpoint) keep(message []byte) *route {
 		e.sentAt = e.handshakeAt
 	}
 	return r
+}
+
+// sealedByte begins a datagram that is a sealed message (RFC 7983 leaves it free).
+const sealedByte = 0xC0
+
+// maxSealed is what a datagram carries of a sealed message on any path, in bytes.
+const maxSealed = 1200 - 1
+
+// SendSealed sends a sealed message by the current path. It says false where
+// there is none, or the message is too long for a datagram.
+func (e *Endpoint) SendSealed(message []byte) bool {
+	r := e.route.Load()
+	if r == nil || len(message) > maxSealed {
+		return false
+	}
+	return e.bind.transmit(e, r, [][]byte{append([]byte{sealedByte}, message...)}) == nil
 }
 
 // remove ends the endpoint: it has no path and takes none.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/crypto/cryptobyte"
@@ -240,4 +241,21 @@ func (n *Node) gossip(now time.Time) {
 	for _, m := range n.someMembers(1) {
 		n.tellDigest(m)
 	}
+}
+
+// sendByHub sends a sealed message through the hub.
+func (n *Node) sendByHub(to config.NodeKey, sealed []byte) {
+	n.hub.Send(&signaling.Signal{To: to, Sealed: sealed})
+}
+
+// sendNote sends a sealed note by the path to the member, where WireGuard has
+// lately heard from there, so that the hub cannot keep it back; else by the hub.
+// One in four goes by the hub all the same: the path may carry one way only.
+func (n *Node) sendNote(m *member, to config.NodeKey, sealed []byte) {
+	m.notes++
+	heard := time.Since(unixNano(m.heardNS.Load())) < lively
+	if heard && m.notes%4 != 0 && m.endpoint.SendSealed(sealed) {
+		return
+	}
+	n.sendByHub(to, sealed)
 }

@@ -37,6 +37,7 @@ type member struct {
 	said     string // the path that progress last told
 
 	tell     func([]byte) // sends a note, see gossip.go
+	notes    int          // sent; the session's goroutine owns it
 	compared time.Time    // when what both know was last compared
 	limits
 }
@@ -67,7 +68,8 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	m.session = peer.New(peer.Config{
 		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
 		Controlling: m.lower, Offerer: m.lower, Keys: m.keys,
-		Send:      func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
+		Send:      func(sealed []byte) { n.sendByHub(rec.Node, sealed) },
+		SendNote:  func(sealed []byte) { n.sendNote(m, rec.Node, sealed) },
 		OnPath:    m.setPath,
 		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
 		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(clock); n.tellDigest(m) }) },
@@ -75,6 +77,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
 	m.tell = m.session.Tell
+	m.endpoint.onSealed = func(sealed []byte) { m.session.Receive(sealed) }
 	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		cancel()

@@ -25,7 +25,7 @@ func TestHostileHubWithholds(t *testing.T) {
 	l := newHostileLab(t)
 	l.t.Run("hides a member", l.hides)
 	l.t.Run("withholds a revocation", l.withholds)
-	l.t.Run("withholds it and what nodes tell of it", l.withholdsAll)
+	l.t.Run("withholds it and all that nodes tell each other", l.withholdsAll)
 }
 
 // TestHostileMember: a member that was admitted like any other gets no further.
