@@ -3,6 +3,7 @@ package signaling
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -39,6 +40,26 @@ func (r *Roster) Admitted(admin config.NodeKey) []*SignedRecord {
 	return list
 }
 
+// RevokedBy returns the records of the nodes that are revoked by this admin's
+// word alone: who comes back with its end, unless they are kept out.
+func (r *Roster) RevokedBy(admin config.NodeKey) []*SignedRecord {
+	after := r.clone()
+	for key, s := range after.known {
+		if s.Kind == StatementRevocation && s.Signer == Signer(admin) {
+			delete(after.known, key)
+		}
+	}
+	after.view = after.look()
+	var list []*SignedRecord
+	for node, rec := range after.records {
+		if r.revoked[node] {
+			list = append(list, rec)
+		}
+	}
+	slices.SortFunc(list, byNode)
+	return list
+}
+
 // inherit signs again what would be void after the revocation.
 func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
 	after := r.clone()
@@ -50,11 +71,9 @@ func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
 		}
 		return err
 	}
-	for node := range r.revoked {
-		if !after.revoked[node] {
-			if err := add(a.Revoke(node)); err != nil {
-				return nil, err
-			}
+	for _, rec := range r.RevokedBy(revocation.Node) {
+		if err := add(a.Revoke(rec.Node)); err != nil {
+			return nil, err
 		}
 	}
 	if r.hubs != nil && after.hubs != r.hubs {
@@ -72,6 +91,9 @@ func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
 		again := rec.Record
 		again.Sequence = 1
 		if old := after.records[node]; old != nil { // by somebody else, from before
+			if old.WireGuard != rec.WireGuard || old.Sealing != rec.Sealing {
+				continue // no machine has other keys than it came with
+			}
 			again.Sequence = old.Sequence + 1
 		}
 		signed, err := a.Record(again)
@@ -97,8 +119,11 @@ func (r *Roster) next(a Admin, old *Statement) (uint64, error) {
 // together: its record is from then on the network key's alone to change.
 func (r *Roster) Delegate(a Admin, node config.NodeKey) ([][]byte, error) {
 	rec, ok := r.members[node]
-	if !ok {
+	switch {
+	case !ok:
 		return nil, fmt.Errorf("delegate: %v is no member", node)
+	case !rec.Expires.IsZero():
+		return nil, config.WithHint(fmt.Errorf("the membership of %s ends, and an admin's has no end", rec.Name), "`p2ptun network extend "+rec.Name+"` takes the end away")
 	}
 	d, err := a.Delegate(node)
 	if err != nil {
@@ -124,6 +149,9 @@ func (r *Roster) Extend(a Admin, node config.NodeKey, expires time.Time) ([]byte
 	}
 	if r.admins[node] && !a.IsNetwork() {
 		return nil, fmt.Errorf("extend the membership of an admin: %w", ErrNetworkKey)
+	}
+	if r.admins[node] && !expires.IsZero() {
+		return nil, fmt.Errorf("%s is an admin, whose membership has no end", rec.Name)
 	}
 	return r.renew(a, rec, func(next *Record) { next.Expires = expires })
 }

@@ -45,8 +45,8 @@ func (h *Handover) Invite(network config.NetworkKey, hub config.Hub, keeper *Rec
 // returns. The same one again changes nothing. It ends when its maker is no
 // admin any more, as all that one has signed does.
 //
-// It replaces no admin: what this machine's signature can do to one, its maker
-// must not.
+// A machine that holds the network's key takes none: what it signs outlasts the
+// maker.
 func (k *Keeper) Take(now time.Time, from config.NodeKey, h *Handover) error {
 	if len(h.Secret) != config.SecretSize {
 		return errFormat
@@ -61,13 +61,12 @@ func (k *Keeper) Take(now time.Time, from config.NodeKey, h *Handover) error {
 			return errors.New("invite: its secret is another invite's")
 		}
 	}
+	if k.cfg.Admin.IsNetwork() {
+		return config.WithHint(errors.New("invite: a machine that holds the network's key keeps no invites of others"), "choose another with --keeper, or leave it out")
+	}
 	kept, err := k.invite(now, h.Options)
 	if err != nil {
 		return err
-	}
-	if k.cfg.Roster.IsAdmin(kept.Replaces) {
-		return config.WithHint(fmt.Errorf("invite: %q is an admin, whom an invite replaces only if it is kept where it is made", h.Options.Replaces),
-			"leave --keeper out, on a machine that holds the network's key")
 	}
 	kept.Secret, kept.From = h.Secret, from
 	return k.add(now, kept)

@@ -111,7 +111,8 @@ func TestReplaceAnAdmin(t *testing.T) {
 		t.Error("a delegate made an invite to replace the creator's machine")
 	}
 	pc, next := replacing(t, k)
-	govern(t, k.cfg.Roster)(k.cfg.Roster.Delegate(root, pc.Node)) // meanwhile
+	govern(t, k.cfg.Roster)(one(k.cfg.Roster.Extend(root, pc.Node, time.Time{}))) // meanwhile
+	govern(t, k.cfg.Roster)(k.cfg.Roster.Delegate(root, pc.Node))
 	rec := next.join(t, k)
 	if rec.Name != "reinstalled" || rec.IPv4 == pc.IPv4 || k.cfg.Roster.IsRevoked(pc.Node) {
 		t.Errorf("%+v, want a machine like any other", rec.Record)

@@ -1,7 +1,6 @@
 package signaling
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -50,7 +49,7 @@ type view struct {
 const (
 	// maxSigned bounds what one delegate can make everybody keep. Of more the
 	// first by Statement.Key are kept, so that all keep the same.
-	maxSigned = 20_000
+	maxSigned = 5000
 
 	// delegateSequences bounds the sequences that a delegate may sign, so that
 	// the network's key can always follow it.
@@ -84,25 +83,30 @@ type Change struct {
 
 // Merge takes signed statements, in any order. Those that are known, or older
 // than what is known, change nothing and are no error.
-func (r *Roster) Merge(raw ...[]byte) Change {
+func (r *Roster) Merge(raw ...[]byte) Change { return r.merge(raw, ParseStatement) }
+
+// Restore is Merge for statements that were verified before they were stored
+// where nobody else can write.
+func (r *Roster) Restore(raw ...[]byte) Change { return r.merge(raw, parseStored) }
+
+func (r *Roster) merge(raw [][]byte, parse func(config.NetworkKey, []byte) (*Statement, error)) Change {
 	var c Change
-	var parsed []*Statement
 	var errs []error
-	for _, b := range raw {
+	// A signer's right first, then what it signed.
+	for _, b := range slices.SortedStableFunc(slices.Values(raw), byKind) {
 		if r.hashes[sha256.Sum256(b)] != nil {
 			continue
 		}
-		s, err := ParseStatement(r.network, b)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		s, err := (*Statement)(nil), error(nil)
+		if r.mayBe(b) { // else a signature need not be verified
+			s, err = parse(r.network, b)
+		} else {
+			err = fmt.Errorf("statement: %w", ErrVoid)
 		}
-		parsed = append(parsed, s)
-	}
-	// A signer's right first, then what it signed.
-	slices.SortStableFunc(parsed, func(a, b *Statement) int { return cmp.Compare(a.Kind, b.Kind) })
-	for _, s := range parsed {
-		if err := r.take(s, &c); err != nil {
+		if err == nil {
+			err = r.take(s, &c)
+		}
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -114,6 +118,20 @@ func (r *Roster) Merge(raw ...[]byte) Change {
 		c.compare(&before, &r.view)
 	}
 	return c
+}
+
+func byKind(a, b []byte) int {
+	return slices.Compare(a[:min(1, len(a))], b[:min(1, len(b))])
+}
+
+// mayBe says whether the one that a statement names as its signer may sign any.
+// What is no statement it leaves to the parser.
+func (r *Roster) mayBe(raw []byte) bool {
+	if len(raw) < statementHeader {
+		return true
+	}
+	signer := Signer(raw[1:33])
+	return signer == Signer(r.network) || r.admins[config.NodeKey(signer)]
 }
 
 // take adds a statement if its signer may say it and it is new.
@@ -285,17 +303,21 @@ func (r *Roster) Has(hash [32]byte) bool { return r.hashes[hash] != nil }
 // it.
 func (r *Roster) Statement(hash [32]byte) *Statement { return r.hashes[hash] }
 
-// Proof returns the statements that make the node's record valid: a delegation
-// where a delegate signed it, then the record.
+// Proof returns the statements that show what the node is: its own delegation
+// where it is an admin, that of a delegate that signed its record, the record.
 func (r *Roster) Proof(node config.NodeKey) [][]byte {
 	rec := r.records[node]
 	if rec == nil {
 		return nil
 	}
-	if r.byNetwork(rec.statement) {
-		return [][]byte{rec.Bytes()}
+	var proof [][]byte
+	if r.admins[node] {
+		proof = append(proof, r.delegation(node).raw)
 	}
-	return [][]byte{r.delegation(config.NodeKey(rec.statement.Signer)).raw, rec.Bytes()}
+	if !r.byNetwork(rec.statement) {
+		proof = append(proof, r.delegation(config.NodeKey(rec.statement.Signer)).raw)
+	}
+	return append(proof, rec.Bytes())
 }
 
 // Revocation returns the statement that revokes the node, nil if none does: the

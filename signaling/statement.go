@@ -52,7 +52,10 @@ type Signer [ed25519.PublicKeySize]byte
 // sealing key, a name and the tags at their longest.
 const MaxStatementSize = 3 << 10
 
-const statementVersion = 1
+const (
+	statementVersion = 1
+	statementHeader  = 1 + ed25519.PublicKeySize + signatureSize
+)
 
 // ErrVoid says that the signer of a statement is no admin of the network, or may
 // not say that.
@@ -76,11 +79,19 @@ func (k StatementKind) label() (kind, bool) {
 // signer is an admin it does not say. It returns ErrSignature for one that
 // nobody signed.
 func ParseStatement(network config.NetworkKey, raw []byte) (*Statement, error) {
+	return parseStatement(network, raw, func(key config.NodeKey, msg, sig []byte) bool { return key.Verify(msg, sig) })
+}
+
+// parseStored decodes a statement that was verified once.
+func parseStored(network config.NetworkKey, raw []byte) (*Statement, error) {
+	return parseStatement(network, raw, func(config.NodeKey, []byte, []byte) bool { return true })
+}
+
+func parseStatement(network config.NetworkKey, raw []byte, verify func(key config.NodeKey, msg, sig []byte) bool) (*Statement, error) {
 	if len(raw) > MaxStatementSize {
 		return nil, errors.New("statement: too long")
 	}
-	const header = 1 + ed25519.PublicKeySize + signatureSize
-	if len(raw) < header {
+	if len(raw) < statementHeader {
 		return nil, fmt.Errorf("statement: %w", errFormat)
 	}
 	s := &Statement{Kind: StatementKind(raw[0]), Signer: Signer(raw[1:33])}
@@ -88,8 +99,8 @@ func ParseStatement(network config.NetworkKey, raw []byte) (*Statement, error) {
 	if !ok {
 		return nil, fmt.Errorf("statement: %w", errVersion)
 	}
-	signature, body := raw[33:header], raw[header:]
-	if !config.NodeKey(s.Signer).Verify(toSign(label, network.ID(), body), signature) {
+	signature, body := raw[33:statementHeader], raw[statementHeader:]
+	if !verify(config.NodeKey(s.Signer), toSign(label, network.ID(), body), signature) {
 		return nil, fmt.Errorf("statement: %w", ErrSignature)
 	}
 	if err := s.unmarshal(body); err != nil {
