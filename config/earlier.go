@@ -1,7 +1,5 @@
 package config
 
-import "cmp"
-
 // earlierFile is the node as it was before a newer invite was tried.
 const earlierFile = "earlier.json"
 
@@ -16,8 +14,21 @@ func (d *Dir) TakeBack() (*Node, error) {
 	if err != nil || n == nil {
 		return nil, err
 	}
-	return n, cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(keysFile), d.SaveNode(n), d.DropEarlier())
+	err = d.inTurn(d.removal(membersFile), d.removal(invitesFile), d.removal(keysFile), func() error { return d.SaveNode(n) }, d.DropEarlier)
+	return n, err
 }
+
+// inTurn does one step after the other, as long as none fails.
+func (d *Dir) inTurn(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dir) removal(file string) func() error { return func() error { return d.remove(file) } }
 
 // DropEarlier forgets the node that was set aside, if any: the one that was
 // tried has proved good.

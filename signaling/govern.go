@@ -9,9 +9,10 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 )
 
-// Revoke returns the statements that throw a node out, to be published
-// together. With an admin all that it has signed becomes void: unless it is to
-// go as well, what the network would lose is signed again in a's name.
+// Revoke returns the statements that throw a node out, the revocation last. With
+// an admin all that it has signed becomes void: unless it is to go as well, what
+// the network would lose is signed again in a's name. That is to be published
+// first, so that no member is missing in between.
 func (r *Roster) Revoke(a Admin, node config.NodeKey, dropSigned bool) ([][]byte, error) {
 	if r.admins[node] && !a.IsNetwork() {
 		return nil, fmt.Errorf("revoke an admin: %w", ErrNetworkKey)
@@ -20,12 +21,11 @@ func (r *Roster) Revoke(a Admin, node config.NodeKey, dropSigned bool) ([][]byte
 	if err != nil {
 		return nil, err
 	}
-	list := [][]byte{s.raw}
 	if !r.admins[node] || dropSigned {
-		return list, nil
+		return [][]byte{s.raw}, nil
 	}
 	kept, err := r.inherit(a, s)
-	return append(list, kept...), err
+	return append(kept, s.raw), err
 }
 
 // Admitted returns the members that are so by this admin's word alone: who goes
@@ -59,6 +59,9 @@ func (r *Roster) RevokedBy(admin config.NodeKey) []*SignedRecord {
 	slices.SortFunc(list, byNode)
 	return list
 }
+
+// saneSequences are those that honest admins come to.
+const saneSequences = 1 << 32
 
 // inherit signs again what would be void after the revocation.
 func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
@@ -95,6 +98,9 @@ func (r *Roster) inherit(a Admin, revocation *Statement) ([][]byte, error) {
 				continue // no machine has other keys than it came with
 			}
 			again.Sequence = old.Sequence + 1
+		}
+		if rec.Sequence < saneSequences { // else it counts once the other is void
+			again.Sequence = max(again.Sequence, rec.Sequence+1)
 		}
 		signed, err := a.Record(again)
 		if err != nil {

@@ -94,6 +94,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.progress("%s is up: %s", d.iface.Name(), join(addrs))
 	n.ready.start(time.Now())
+	if n.link.up { // this underlay has no servers yet; the hub tells them when it is asked
+		n.hub.Send(&signaling.Credentials{})
+	}
 	return nil
 }
 
@@ -104,7 +107,6 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.tasks, ctx = errgroup.WithContext(ctx)
 	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
-	d.tasks.Go(func() error { return n.keys.Run(ctx) })
 	d.tasks.Go(func() error {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
 			d.bind.NetworkChanged()

@@ -149,14 +149,19 @@ func (e *Endpoint) keep(message []byte) *route {
 // sealedByte begins a datagram that is a sealed message (RFC 7983 leaves it free).
 const sealedByte = 0xC0
 
-// maxSealed is what a datagram carries of a sealed message on any path, in bytes.
-const maxSealed = 1200 - 1
+// What a datagram carries of a sealed message, in bytes. A direct path takes long
+// ones in fragments (RFC 8085 section 3.2 warns of them, but these are few, and
+// the hub is there for the rest); a relay none above its own limit.
+const (
+	maxSealedDirect  = 20 << 10
+	maxSealedRelayed = 1400
+)
 
 // SendSealed sends a sealed message by the current path. It says false where
 // there is none, or the message is too long for a datagram.
 func (e *Endpoint) SendSealed(message []byte) bool {
 	r := e.route.Load()
-	if r == nil || len(message) > maxSealed {
+	if r == nil || r.Relay == nil && len(message) > maxSealedDirect || r.Relay != nil && len(message) > maxSealedRelayed {
 		return false
 	}
 	return e.bind.transmit(e, r, [][]byte{append([]byte{sealedByte}, message...)}) == nil

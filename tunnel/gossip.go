@@ -212,7 +212,23 @@ func (n *Node) spread(taken []*signaling.Statement, fromHub bool) {
 		return
 	}
 	for _, m := range n.someMembers(spreadTo) {
-		tellStatements(m, urgent)
+		for range 2 { // by the path, and by the hub
+			tellStatements(m, urgent)
+		}
+	}
+}
+
+// maxPush bounds what is pushed at once: statements times members.
+const maxPush = 5000
+
+// pushRecords tells all members what this machine has just signed, where that is
+// not too much: they need not wait for the hub.
+func (n *Node) pushRecords(statements [][]byte) {
+	if len(statements)*len(n.members) > maxPush {
+		return
+	}
+	for _, m := range n.someMembers(len(n.members)) {
+		tellStatements(m, statements)
 	}
 }
 
@@ -250,11 +266,11 @@ func (n *Node) sendByHub(to config.NodeKey, sealed []byte) {
 
 // sendNote sends a sealed note by the path to the member, where WireGuard has
 // lately heard from there, so that the hub cannot keep it back; else by the hub.
-// One in four goes by the hub all the same: the path may carry one way only.
+// Every other one goes by the hub all the same: the path may carry one way only.
 func (n *Node) sendNote(m *member, to config.NodeKey, sealed []byte) {
 	m.notes++
 	heard := time.Since(unixNano(m.heardNS.Load())) < lively
-	if heard && m.notes%4 != 0 && m.endpoint.SendSealed(sealed) {
+	if heard && m.notes%2 != 0 && m.endpoint.SendSealed(sealed) {
 		return
 	}
 	n.sendByHub(to, sealed)

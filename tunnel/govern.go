@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -64,30 +65,55 @@ type Revoked struct {
 	Back []string `json:"back"` // nodes that it alone had revoked, and that are members again
 }
 
-// Revoke throws a member out for ever, by name or ID. With an admin go the
-// members that it admitted if dropAdmitted says so.
-func (n *Node) Revoke(ctx context.Context, name string, dropAdmitted bool) (*Revoked, error) {
+// What becomes of what an admin that is revoked has signed.
+const (
+	KeepSigned = "keep" // members that it admitted stay, and who it revoked stays out
+	DropSigned = "drop" // nothing of it counts any more
+)
+
+// headStart is how long the word for those who stay goes before the revocation
+// of who admitted them: whoever heard that first would end their tunnels.
+const headStart = 300 * time.Millisecond
+
+// Revoke throws a member out for ever, by name or ID. Of an admin that has
+// signed something, signed has to say what becomes of that.
+func (n *Node) Revoke(ctx context.Context, name, signed string) (*Revoked, error) {
 	result := &Revoked{Kept: []string{}, Gone: []string{}, Back: []string{}}
 	var before []*signaling.SignedRecord
+	var revocation []byte
 	err := n.govern(ctx, name, func(admin signaling.Admin, rec *signaling.SignedRecord) ([][]byte, error) {
 		if rec.Node == n.self.Node.Public() {
 			return nil, config.WithHint(fmt.Errorf("%s is this very machine", rec.Name),
 				"`p2ptun leave` leaves the network; another admin can revoke this machine")
 		}
 		result.Name, before = rec.Name, n.roster.Records()
-		for _, m := range n.roster.Admitted(rec.Node) {
-			if m.Node == rec.Node {
-				continue
-			}
-			if dropAdmitted {
-				result.Gone = append(result.Gone, m.Name)
-			} else {
-				result.Kept = append(result.Kept, m.Name)
-			}
+		admitted, revoked := namesOf(n.roster.Admitted(rec.Node), rec.Node), namesOf(n.roster.RevokedBy(rec.Node), rec.Node)
+		if n.roster.IsAdmin(rec.Node) && signed == "" && len(admitted)+len(revoked) > 0 && admin.IsNetwork() {
+			return nil, undecided(rec.Name, admitted, revoked)
 		}
-		return n.roster.Revoke(admin, rec.Node, dropAdmitted)
+		if signed == DropSigned {
+			result.Gone = admitted
+		} else {
+			result.Kept = admitted
+		}
+		list, err := n.roster.Revoke(admin, rec.Node, signed == DropSigned)
+		if err != nil {
+			return nil, err
+		}
+		revocation = list[len(list)-1]
+		return list[:len(list)-1], nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if len(result.Kept) > 0 {
+		select {
+		case <-time.After(headStart):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := n.do(ctx, func() error { return n.issue([][]byte{revocation}) }); err != nil {
 		return nil, err
 	}
 	return result, n.do(ctx, func() error {
@@ -102,6 +128,27 @@ func (n *Node) Revoke(ctx context.Context, name string, dropAdmitted bool) (*Rev
 		}
 		return nil
 	})
+}
+
+// undecided says what hangs on an admin that is to be revoked.
+func undecided(name string, admitted, revoked []string) error {
+	what := "had admitted " + strings.Join(admitted, ", ")
+	if len(revoked) > 0 {
+		what += "; had revoked " + strings.Join(revoked, ", ")
+	}
+	return config.WithHint(fmt.Errorf("%s is an admin, and %s: say what becomes of that", name, strings.TrimPrefix(what, "had admitted ; ")),
+		"--keep-admitted leaves all as it is; if the machine was stolen or broken into, --drop-admitted undoes what it did")
+}
+
+// namesOf are the records' names, but for that of one node.
+func namesOf(records []*signaling.SignedRecord, but config.NodeKey) []string {
+	names := []string{}
+	for _, rec := range records {
+		if rec.Node != but {
+			names = append(names, rec.Name)
+		}
+	}
+	return names
 }
 
 // Delegate makes a member an admin, by name or ID. Only a machine with the
@@ -169,7 +216,11 @@ func (n *Node) govern(ctx context.Context, name string, sign func(signaling.Admi
 
 // issue makes statements of this machine's count: first here and on the disk.
 func (n *Node) issue(statements [][]byte) error {
+	if len(statements) == 0 {
+		return nil
+	}
 	n.learn(statements, false)
+	n.pushRecords(statements)
 	n.saveMembers()
 	if n.sync.unsaved {
 		return config.WithHint(fmt.Errorf("the state directory cannot be written; the change may be lost at the next start"), "make room, then do it again")

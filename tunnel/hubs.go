@@ -53,16 +53,16 @@ func (n *Node) SetHub(ctx context.Context, link config.HubLink) error {
 			"check that it runs and can be reached from here, and that the link is its own (`p2ptun hub link`)")
 	}
 	return n.do(ctx, func() error {
+		raw, err := n.roster.SetHubs(admin, []config.Hub{link.Hub})
+		if err != nil {
+			return err
+		}
 		updated := *n.node
 		updated.Access = link.Access[:]
 		if err := n.cfg.Dir.SaveNode(&updated); err != nil {
 			return err
 		}
 		*n.node = updated
-		raw, err := n.roster.SetHubs(admin, []config.Hub{link.Hub})
-		if err != nil {
-			return err
-		}
 		return n.issue([][]byte{raw})
 	})
 }
@@ -101,8 +101,7 @@ func (n *Node) tryHub(ctx context.Context, link config.HubLink, proof [][]byte) 
 }
 
 // followHub goes to the hub that the network's list names, once that has shown
-// that it serves this machine: the mistake of an admin, or the spite of whoever
-// stole one, cuts nobody off.
+// that it serves this machine: a mistake cuts nobody off.
 func (n *Node) followHub(now time.Time) {
 	l := n.roster.Hubs()
 	if l == nil || l.Hubs[0].Equal(n.node.Hub) || n.trying || now.Before(n.tryAt) {

@@ -138,7 +138,11 @@ func (n *Node) Run(ctx context.Context) error {
 		},
 	})
 	g.Go(func() error { return n.hub.Run(ctx) })
+	// The sessions' keys are stored for as long as there are sessions.
+	storing, stored := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { return n.keys.Run(storing) })
 	g.Go(func() error {
+		defer stored()
 		defer close(n.ended)
 		if err := n.run(ctx); err != nil {
 			return err

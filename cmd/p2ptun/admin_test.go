@@ -35,12 +35,12 @@ func (n *fakeNode) Invites(context.Context) ([]signaling.InviteInfo, error) {
 
 func (n *fakeNode) RevokeInvite(_ context.Context, id string) error { return n.was(id) }
 
-func (n *fakeNode) Revoke(_ context.Context, name string, drop bool) (*tunnel.Revoked, error) {
+func (n *fakeNode) Revoke(_ context.Context, name, signed string) (*tunnel.Revoked, error) {
 	r := &tunnel.Revoked{Name: "laptop", Kept: []string{"a", "b"}}
-	if drop {
+	if signed == tunnel.DropSigned {
 		r.Kept, r.Gone, r.Back = nil, r.Kept, []string{"c"}
 	}
-	return r, n.was(name, drop)
+	return r, n.was(name, signed)
 }
 
 func (n *fakeNode) Delegate(_ context.Context, name string) (*tunnel.NodeInfo, error) {
@@ -91,8 +91,8 @@ func TestAdminCommands(t *testing.T) {
 		{"invite list", nil, "ID        STATE  USED    EXPIRES               TAGS  REPLACES  MEMBERS FOR  MADE BY  JOINED\n" +
 			"abcdefgh  open   1 of 3  2026-01-02 03:04 UTC  a     old       1h0m0s       desktop  phone\n", ""},
 		{"invite revoke abcdefgh", []any{"abcdefgh"}, "", "revoked the invite abcdefgh: nobody joins with it any more; who has joined stays\n"},
-		{"revoke laptop", []any{"laptop", false}, "", "laptop had admitted a, b: they stay, this machine vouches for them now\nrevoked laptop: " + done},
-		{"revoke --drop-admitted laptop", []any{"laptop", true}, "", "laptop had admitted a, b: they go with it, and need new invites to come back\nlaptop alone had revoked c: they are members again, until you revoke them\nrevoked laptop: " + done},
+		{"revoke laptop", []any{"laptop", ""}, "", "laptop had admitted a, b: they stay, this machine vouches for them now\nrevoked laptop: " + done},
+		{"revoke --drop-admitted laptop", []any{"laptop", "drop"}, "", "laptop had admitted a, b: they go with it, and need new invites to come back\nlaptop alone had revoked c: they are members again, until you revoke them\nrevoked laptop: " + done},
 		{"network delegate laptop", []any{"laptop"}, "", "laptop is an admin now: it can admit and revoke plain members\n"},
 		{"network extend laptop", []any{"laptop", time.Duration(0)}, "", "laptop is a member without end now\n"},
 		{"network --member-expires 7d extend laptop", []any{"laptop", 7 * 24 * time.Hour}, "", "laptop is a member until 2026-01-02 03:04 UTC now\n"},

@@ -18,7 +18,7 @@ type servedAdmin interface {
 	InviteKeptBy(ctx context.Context, keeper string, o signaling.InviteOptions) (token string, err error)
 	Invites(context.Context) ([]signaling.InviteInfo, error)
 	RevokeInvite(ctx context.Context, id string) error
-	Revoke(ctx context.Context, name string, dropAdmitted bool) (*tunnel.Revoked, error)
+	Revoke(ctx context.Context, name, signed string) (*tunnel.Revoked, error)
 	Delegate(ctx context.Context, name string) (*tunnel.NodeInfo, error)
 	Extend(ctx context.Context, name string, life time.Duration) (*tunnel.NodeInfo, error)
 	Hubs(context.Context) ([]config.Hub, error)
@@ -40,7 +40,7 @@ func handleAdmin(mux *http.ServeMux, node servedAdmin) {
 		return nil, node.RevokeInvite(ctx, r.Node)
 	}))
 	mux.HandleFunc("POST /revoke", takes(func(ctx context.Context, r revokeRequest) (any, error) {
-		return node.Revoke(ctx, r.Node, r.DropAdmitted)
+		return node.Revoke(ctx, r.Node, r.Signed)
 	}))
 	mux.HandleFunc("POST /delegate", takes(func(ctx context.Context, r nodeRequest) (any, error) {
 		return node.Delegate(ctx, r.Node)

@@ -14,10 +14,13 @@ func runRevoke(e env, args []string) error {
 	var s socketFlags
 	s.add(fs)
 	drop := fs.Bool("drop-admitted", false, "of an admin that was stolen or broken into: all that it has signed goes with it, the members that it admitted too")
+	keep := fs.Bool("keep-admitted", false, "of an admin: the members that it admitted stay, and who it revoked stays out")
 	rest, err := parse(fs, args, 1)
 	switch {
 	case err != nil:
 		return err
+	case *keep && *drop:
+		return usagef("--keep-admitted and --drop-admitted: one of them")
 	case len(rest) == 0:
 		return usagef("want " + wantMember)
 	}
@@ -26,7 +29,7 @@ func runRevoke(e env, args []string) error {
 		return err
 	}
 	var r tunnel.Revoked
-	if err := ask(e.ctx, socket, "POST", "/revoke", revokeRequest{rest[0], *drop}, &r); err != nil {
+	if err := ask(e.ctx, socket, "POST", "/revoke", revokeRequest{rest[0], signedFate(*keep, *drop)}, &r); err != nil {
 		return err
 	}
 	printRevoked(e.stderr, r)
@@ -35,8 +38,18 @@ func runRevoke(e env, args []string) error {
 
 // revokeRequest throws a member out.
 type revokeRequest struct {
-	Node         string // name or ID
-	DropAdmitted bool
+	Node   string // name or ID
+	Signed string // tunnel.KeepSigned, tunnel.DropSigned or ""
+}
+
+func signedFate(keep, drop bool) string {
+	switch {
+	case keep:
+		return tunnel.KeepSigned
+	case drop:
+		return tunnel.DropSigned
+	}
+	return ""
 }
 
 func printRevoked(w io.Writer, r tunnel.Revoked) {

@@ -250,14 +250,16 @@ func TestDelegate(t *testing.T) {
 
 	s.up(a)
 	s.reach(a, address(3))
-	s.must(a, "revoke", "b")
+	_, err := a.Run(s.ctx, "revoke", "b")
+	refused(t, err, "b is an admin, and had admitted d; had revoked c: say what becomes of that")
+	s.must(a, "revoke", "--keep-admitted", "b")
 	s.reach(a, address(3)) // it stays, by a's word
 	s.up(d)
 	if m := s.nodes(a); len(m) != 2 || m["d"].ID == "" {
 		t.Errorf("a lists %v, want itself and d", m)
 	}
 	b.Run(s.ctx, "down") // waits for the end, if it has not come yet
-	_, err := b.Up(s.ctx)
+	_, err = b.Up(s.ctx)
 	refused(t, err, "an admin has removed this machine from the network")
 }
 

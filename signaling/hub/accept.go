@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -70,8 +69,8 @@ func observed(r *http.Request) netip.AddrPort {
 // source is whom to count a connection against. A proxy on this machine says
 // whom it speaks for; any other could say anything.
 func source(r *http.Request) netip.Addr {
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	peer, err := netip.ParseAddr(host)
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	peer := from.Addr()
 	if err != nil || !peer.IsLoopback() || !proxied(r) {
 		return peer.Unmap()
 	}

@@ -42,7 +42,12 @@ type conn struct {
 
 	member atomic.Bool // set once, by the handshake or by the upgrade
 
-	tickets *rate.Limiter // reader
+	// The reader's.
+	tickets    *rate.Limiter
+	snapshots  *rate.Limiter
+	statements *rate.Limiter
+	owed       int       // statements to be charged for
+	expires    time.Time // of the membership, as last looked up; zero: never
 
 	wakened atomic.Bool // a writer is about to look at the queue; set until there may be one
 
@@ -64,14 +69,23 @@ const (
 	ticketRate  = 2 // frames per second
 	ticketBurst = 100
 
+	// What a member may have the hub verify, and send: all of a network after
+	// the hub lost its disk, then little.
+	statementRate  = 200 // per second
+	statementBurst = 5000
+	snapshotEvery  = 10 * time.Second
+	snapshotBurst  = 10
+
 	lingerFor = time.Second // for the node to read a refusal
 )
 
 func newConn(h *Hub, ws *websocket.Conn, remote netip.AddrPort, known func()) *conn {
 	c := &conn{
 		hub: h, ws: ws, remote: remote, known: sync.OnceFunc(known),
-		log:     h.log.With("remote", remote.String()),
-		tickets: rate.NewLimiter(ticketRate, ticketBurst),
+		log:        h.log.With("remote", remote.String()),
+		tickets:    rate.NewLimiter(ticketRate, ticketBurst),
+		snapshots:  rate.NewLimiter(rate.Every(snapshotEvery), snapshotBurst),
+		statements: rate.NewLimiter(statementRate, statementBurst),
 	}
 	c.wakened.Store(true)
 	c.queue = newQueue(c.wake)
@@ -137,6 +151,15 @@ func (c *conn) read(ctx context.Context) error {
 	limit := rate.NewLimiter(messageRate, messageBurst)
 	alive := func() error {
 		c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.dead))
+		if c.lapsed() {
+			c.queue.finish(&signaling.Error{Code: signaling.CodeUnauthorized, Message: "the membership has expired"})
+		}
+		if n := min(c.owed, statementBurst); n > 0 {
+			c.owed = 0
+			if err := c.statements.WaitN(ctx, n); err != nil {
+				return err
+			}
+		}
 		return limit.Wait(ctx) // a node that floods waits in its own socket
 	}
 	c.ws.SetPongHandler(func(string) error { return alive() })
@@ -160,6 +183,20 @@ func (c *conn) read(ctx context.Context) error {
 			c.queue.finish(c.asRefusal(err))
 		}
 	}
+}
+
+// lapsed says whether the membership has ended meanwhile.
+func (c *conn) lapsed() bool {
+	if c.expires.IsZero() || time.Now().Before(c.expires) {
+		return false
+	}
+	live := false
+	err := c.roster.look(func(r *signaling.Roster) {
+		if rec, ok := r.Record(c.node()); ok {
+			c.expires, live = rec.Expires, rec.Live(time.Now())
+		}
+	})
+	return err == nil && !live
 }
 
 func (c *conn) writeFrame(m signaling.Message) error {

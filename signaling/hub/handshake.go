@@ -10,10 +10,14 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
+// maxHello is above any hello, with its proof of signaling.MaxProof statements,
+// in bytes. A stranger makes the hub hold no more.
+const maxHello = 24 << 10
+
 // handshake proves who the node is and what it may do. It returns a refusal
 // for one to be told, another error when the socket broke.
 func (c *conn) handshake() error {
-	c.ws.SetReadLimit(signaling.MaxFrame)
+	c.ws.SetReadLimit(maxHello)
 	c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.hello))
 	nonce := make([]byte, signaling.NonceSize)
 	rand.Read(nonce)
@@ -43,6 +47,7 @@ func (c *conn) handshake() error {
 	if err := c.authorize(hello); err != nil {
 		return c.asRefusal(err)
 	}
+	c.ws.SetReadLimit(signaling.MaxFrame)
 	return c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.dead))
 }
 
@@ -89,6 +94,7 @@ func (c *conn) authorizeMember(hello *signaling.Hello) error {
 	case !rec.Live(time.Now()):
 		return refuse(signaling.CodeUnauthorized, "the membership has expired")
 	}
+	c.expires = rec.Expires
 	c.member.Store(true)
 	return nil
 }

@@ -120,6 +120,20 @@ type member struct {
 	key     config.NodePrivateKey
 	record  *signaling.SignedRecord
 	epoch   signaling.Epoch
+	// delegation makes an admin of it; nil: it is none.
+	delegation []byte
+}
+
+// newAdmin is newMember for one that keeps invites.
+func newAdmin(t testing.TB, network config.NetworkPrivateKey, n int) *member {
+	t.Helper()
+	m := newMember(t, network, n)
+	s, err := signaling.NetworkAdmin(network).Delegate(m.node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.delegation = s.Bytes()
+	return m
 }
 
 func (m *member) node() config.NodeKey { return m.key.Public() }
@@ -207,6 +221,9 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 	}
 	if m.record != nil {
 		hello.Proof = [][]byte{m.record.Bytes()}
+		if m.delegation != nil {
+			hello.Proof = [][]byte{m.delegation, m.record.Bytes()}
+		}
 	}
 	hello.Signature = c.shake.SignHello(m.key)
 	for _, f := range change {

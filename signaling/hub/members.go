@@ -18,15 +18,18 @@ const (
 
 // members takes statements to publish, or a wish for all again.
 func (c *conn) members(m *signaling.Members) error {
-	if m.Since != nil {
+	if m.Since != nil && c.snapshots.Allow() {
 		c.queue.push(item{since: m.Since})
 	}
 	if len(m.Statements) == 0 {
 		return nil
 	}
+	c.owed += len(m.Statements)
 	change, err := c.publish(m.Statements)
-	if err != nil {
-		return err
+	if err != nil { // the digest tells what is missing; ending the connection mends no disk
+		c.hub.drops.unstored.Add(1)
+		c.log.Error("statements not stored", "err", err)
+		return nil
 	}
 	if change.Err != nil && !errors.Is(change.Err, signaling.ErrVoid) { // who passes things on need not know who is an admin still
 		return refuse(signaling.CodeUnauthorized, "%v", change.Err)
@@ -42,7 +45,12 @@ func (c *conn) publish(raw [][]byte) (signaling.Change, error) {
 	}
 	// Also who was published before: a joiner may have come back since.
 	var admitted []config.NodeKey
+	gone := make(map[config.NodeKey]bool)
 	err = c.roster.look(func(r *signaling.Roster) {
+		for _, rec := range change.Removed {
+			_, has := r.Record(rec.Node)
+			gone[rec.Node] = !has && !r.IsRevoked(rec.Node)
+		}
 		for _, b := range raw {
 			if s := r.Statement(sha256.Sum256(b)); s != nil && s.Record() != nil {
 				admitted = append(admitted, s.Node)
@@ -54,7 +62,15 @@ func (c *conn) publish(raw [][]byte) (signaling.Change, error) {
 	}
 	for _, node := range change.Revoked {
 		c.log.Info("revoked", "node", node.String())
+		if err := c.hub.dropTickets(c.network(), node); err != nil {
+			c.log.Error("tickets not dropped", "err", err)
+		}
 		c.hub.evict(c.network(), node, c.revocation(node))
+	}
+	for _, rec := range change.Removed {
+		if gone[rec.Node] {
+			c.hub.evict(c.network(), rec.Node, &signaling.Error{Code: signaling.CodeUnauthorized, Message: "no admin of the network vouches for this machine any more"})
+		}
 	}
 	return change, err
 }

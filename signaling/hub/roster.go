@@ -78,7 +78,7 @@ func (n *roster) readLocked() error {
 	for i, e := range entries {
 		raw[i] = e.Value
 	}
-	if len(n.known.Merge(raw...).Taken) > 0 {
+	if len(n.known.Restore(raw...).Taken) > 0 {
 		n.digest = nil
 	}
 	n.sequence = last

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -144,7 +145,7 @@ func TestInviteOfARevokedKeeper(t *testing.T) {
 	if e := l.ck.awaitError(); e.Code != signaling.CodeRevoked {
 		t.Errorf("the keeper is told %v", e)
 	}
-	dial(t, l.testHub).hello(j, withTicket("open")).expectError(signaling.CodeRevoked)
+	dial(t, l.testHub).hello(j, withTicket("open")).expectError(signaling.CodeTicket)
 }
 
 // A hub whose disk refuses a write keeps believing what is on it.
@@ -173,3 +174,31 @@ func TestPublishFails(t *testing.T) {
 type failingStore struct{ Store }
 
 func (failingStore) Put(config.NetworkKey, string, []Entry) error { return errFull }
+
+// Who is a member no more, because the admin that vouched for it is none, or
+// because its time is over, loses its seat like one that was revoked.
+func TestSeatOfANonMember(t *testing.T) {
+	h := startHub(t, Config{})
+	network := config.NewNetworkKey()
+	admin, delegate := newMember(t, network, 1), newMember(t, network, 2)
+	ca := connect(t, h, admin)
+	gone := newDelegated(t, network, delegate, 3)
+	cg := dial(t, h).hello(gone.member, gone.prove)
+	cg.greeting(true)
+	ending := newMember(t, network, 4)
+	ending.record = ending.sign(t, signaling.Record{Sequence: 1, Expires: time.Now().Add(2 * time.Second)}, 4)
+	ce := connect(t, h, ending)
+
+	ca.send(&signaling.Members{Statements: [][]byte{revocation(t, signaling.NetworkAdmin(network), delegate.node())}})
+	if e := cg.awaitError(); e.Code != signaling.CodeUnauthorized {
+		t.Errorf("told %v", e)
+	}
+	for {
+		ce.send(&signaling.Signal{To: config.NewNodeKey().Public()})
+		if e := ce.awaitError(); e.Code == signaling.CodeUnauthorized {
+			break
+		} else if e.Code != signaling.CodeOffline {
+			t.Fatalf("told %v", e)
+		}
+	}
+}

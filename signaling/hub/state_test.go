@@ -71,7 +71,7 @@ func TestStateSurvivesKill(t *testing.T) {
 
 	child := &testHub{Hub: &Hub{link: link, listener: fakeListener{link}}}
 	network := config.NewNetworkKey()
-	keeper, other := newMember(t, network, 1), newMember(t, network, 2)
+	keeper, other := newAdmin(t, network, 1), newMember(t, network, 2)
 	ck := connect(t, child, keeper)
 	ck.send(&signaling.Tickets{Tickets: []signaling.Ticket{{Hash: ticketHash("a"), State: signaling.TicketOpen}, {Hash: ticketHash("b"), State: signaling.TicketUsed}}})
 	ck.send(&signaling.Members{Statements: [][]byte{other.record.Bytes()}})
@@ -84,8 +84,8 @@ func TestStateSurvivesKill(t *testing.T) {
 		t.Error("another identity or access key")
 	}
 	c := dial(t, h).hello(other)
-	if records, _, _ := c.greeting(true); len(records) != 2 {
-		t.Errorf("%d records are left, want 2", len(records))
+	if records, _, _ := c.greeting(true); len(records) != 3 {
+		t.Errorf("%d statements are left, want 3", len(records))
 	}
 	joiner := &member{network: network, key: config.NewNodeKey(), epoch: 1}
 	dial(t, h).hello(joiner, withTicket("b")).expectError(signaling.CodeUsed)

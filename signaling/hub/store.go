@@ -52,7 +52,7 @@ const (
 // Quotas, far above what a hub on a small machine serves.
 const (
 	maxNetworks = 10_000
-	maxEntries  = 20_000 // per table
+	maxEntries  = 100_000 // per table, far above what one delegate may sign
 )
 
 var (
