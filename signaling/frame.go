@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"unicode"
 
 	"github.com/p2ptun/p2ptun/config"
 )
@@ -236,5 +237,27 @@ func Decode(frame []byte) (Message, error) {
 	if err := json.Unmarshal(frame, m); err != nil {
 		return nil, fmt.Errorf("frame %q: %w", head.Type, err)
 	}
+	if e, ok := m.(*Error); ok {
+		e.Message = Printable(e.Message)
+	}
 	return m, nil
+}
+
+// maxPrintable is what is shown of somebody else's words, in characters.
+const maxPrintable = 200
+
+// Printable is a text of somebody else's as it may be shown: in one line, not
+// long, and without what a terminal would obey.
+func Printable(s string) string {
+	clean := []rune{}
+	for _, r := range s {
+		if len(clean) == maxPrintable {
+			return string(clean) + "…"
+		}
+		if !unicode.IsPrint(r) {
+			r = '?'
+		}
+		clean = append(clean, r)
+	}
+	return string(clean)
 }

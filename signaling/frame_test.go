@@ -80,9 +80,9 @@ func TestDecode(t *testing.T) {
 }
 
 func TestFrameSize(t *testing.T) {
-	m := &Error{}
+	m := &Credentials{Username: "x"}
 	frame, _ := Encode(m)
-	m.Message = strings.Repeat("x", MaxFrame-len(frame))
+	m.Username = strings.Repeat("x", 1+MaxFrame-len(frame))
 	frame, err := Encode(m)
 	if err != nil || len(frame) != MaxFrame {
 		t.Fatalf("%d bytes, %v: the test is wrong", len(frame), err)
@@ -93,7 +93,7 @@ func TestFrameSize(t *testing.T) {
 	if _, err := Decode(append(frame, ' ')); err == nil {
 		t.Error("decoded a byte more")
 	}
-	m.Message += "x"
+	m.Username += "x"
 	if _, err := Encode(m); err == nil {
 		t.Error("encoded a byte more")
 	}
@@ -101,5 +101,24 @@ func TestFrameSize(t *testing.T) {
 		if _, err := Encode(m); err != nil {
 			t.Errorf("%T with the longest sealed message: %v", m, err)
 		}
+	}
+}
+
+// What others say is shown in one line, and commands no terminal.
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                         "",
+		"the hub is full":          "the hub is full",
+		"a\nhint: run \x1b[2Jthis": "a?hint: run ?[2Jthis",
+		"größer \u202e":            "größer ?",
+		strings.Repeat("x", 300):   strings.Repeat("x", 200) + "…",
+	} {
+		if got := Printable(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	m, err := Decode([]byte(`{"type":"error","code":"limit","message":"a\u001b[2J"}`))
+	if e, ok := m.(*Error); err != nil || !ok || e.Message != "a?[2J" {
+		t.Errorf("got %+v, %v", m, err)
 	}
 }

@@ -68,7 +68,7 @@ func TestRevokeADelegate(t *testing.T) {
 		members string
 		port    string
 	}{
-		{false, admins + "n11@11 extended@12:2 n13@13", "ws://192.0.2.1:99"},
+		{false, admins + "n11@11:2 extended@12:8 n13@13", "ws://192.0.2.1:99"},
 		{true, admins + "n12@12 n13@13 n14@14", "ws://192.0.2.1:443"},
 	} {
 		r := build()

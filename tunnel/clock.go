@@ -4,6 +4,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/p2ptun/p2ptun/config"
 )
 
 // now is the time by which memberships end. It is never before this program was
@@ -25,14 +27,23 @@ const (
 	confirmWithin = time.Hour
 	// confirmEvery is how seldom a confirmed time is written.
 	confirmEvery = time.Hour
+	// bigStep is a step of the time that one member's word is not enough for:
+	// a wrong time once confirmed ends memberships for good.
+	bigStep = 30 * 24 * time.Hour
 )
 
 // confirm takes the time that another member has signed. Where it agrees with
-// our clock, no earlier time is believed any more.
-func (n *Node) confirm(theirs time.Time) {
+// our clock, no earlier time is believed any more; a big step takes two members.
+func (n *Node) confirm(by config.NodeKey, theirs time.Time) {
 	now := time.Now()
 	if off := now.Sub(theirs).Abs(); off > confirmWithin || now.Sub(n.node.Confirmed) < confirmEvery {
 		return
+	}
+	if now.Sub(later(n.node.Confirmed, buildTime())) > bigStep {
+		if n.stepBy.IsZero() || n.stepBy == by || now.Sub(n.stepAt).Abs() > confirmWithin {
+			n.stepBy, n.stepAt = by, now
+			return
+		}
 	}
 	updated := *n.node
 	updated.Confirmed = now

@@ -65,7 +65,7 @@ func (n *Node) InviteKeptBy(ctx context.Context, keeper string, o signaling.Invi
 		select {
 		case a := <-h.answer:
 			if a.Error != "" {
-				return "", config.WithHint(fmt.Errorf("%s does not take the invite over: %s", keeper, a.Error), a.Hint)
+				return "", config.WithHint(fmt.Errorf("%s does not take the invite over: %s", keeper, signaling.Printable(a.Error)), signaling.Printable(a.Hint))
 			}
 			return h.invite.Token(), nil
 		case <-again.C:

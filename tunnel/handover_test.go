@@ -29,7 +29,6 @@ func newHandoverLab(t *testing.T) *gossipLab {
 		}
 		known = append(known, d.Bytes())
 	}
-	l.nodes["b"].node.Creator = &l.network
 	for _, n := range l.nodes {
 		n.roster.Merge(known...)
 		n.link.up, n.offers = true, make(map[*handover]bool)
@@ -136,6 +135,19 @@ func TestHandoverRefused(t *testing.T) {
 		if answer := <-h.answer; !strings.Contains(answer.Error, name) {
 			t.Errorf("answer %q, want %q", answer.Error, name)
 		}
+	}
+	// What the network's key signs outlasts the maker of an invite.
+	b.node.Creator, b.keeper = &l.network, nil
+	if err := b.openKeeper(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := a.offer("b", signaling.InviteOptions{Uses: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.settle()
+	if answer := <-h.answer; !strings.Contains(answer.Error, "keeps no invites of others") || len(l.kept("b")) != 0 {
+		t.Errorf("with the network's key b answers %q and keeps %+v", answer.Error, l.kept("b"))
 	}
 	if _, err := a.offer("b", signaling.InviteOptions{Uses: -1}); err == nil {
 		t.Error("-1 uses")

@@ -11,14 +11,24 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// ErrRefused says that the invite will never let this machine in. Errors that
-// are it say why.
-var ErrRefused = errors.New("not admitted")
+// Why a machine was not admitted. Errors that are one of them say more.
+var (
+	// ErrRefused is the keeper's own word, under its signature.
+	ErrRefused = errors.New("not admitted")
 
-type refusal struct{ why string }
+	// ErrTurnedAway is the hub's word, before anything was asked of the keeper:
+	// it may be a lie, but no harm has been done. What the hub says after the
+	// request is neither: the keeper may have admitted the machine.
+	ErrTurnedAway = errors.New("turned away by the hub")
+)
+
+type refusal struct {
+	why  string
+	kind error // ErrRefused, ErrTurnedAway or nil
+}
 
 func (r *refusal) Error() string        { return r.why }
-func (r *refusal) Is(target error) bool { return target == ErrRefused }
+func (r *refusal) Is(target error) bool { return target != nil && target == r.kind }
 
 // askAgain is how often a joiner repeats its request while the keeper of its
 // invite is away or silent.
@@ -61,6 +71,7 @@ type joining struct {
 	joiner *signaling.Joiner
 	keeper *signaling.SignedRecord // known once the hub has delivered it
 	told   bool                    // that the keeper is away
+	asked  bool                    // the keeper may have heard of this machine
 }
 
 func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
@@ -81,11 +92,11 @@ func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
 			j.progress("waiting for %s, who keeps this invite, to come online", j.keeperName())
 			return false, nil
 		}
-		return false, j.refused(m.Code)
+		return false, j.refused(m.Code, j.hubsWord())
 	case *signaling.Down:
 		var e *signaling.Error
 		if errors.As(m.Err, &e) {
-			if err := j.refused(e.Code); err != nil {
+			if err := j.refused(e.Code, j.hubsWord()); err != nil {
 				return false, err
 			}
 		}
@@ -103,8 +114,16 @@ func (j *joining) ask() error {
 	if err != nil {
 		return err
 	}
-	j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: msg})
+	j.asked = j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: msg}) || j.asked
 	return nil
+}
+
+// hubsWord is what a refusal of the hub's amounts to.
+func (j *joining) hubsWord() error {
+	if j.asked {
+		return nil
+	}
+	return ErrTurnedAway
 }
 
 // answer takes the keeper's answer: what it grants is on disk before the
@@ -116,10 +135,10 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		return false, nil
 	}
 	if a.Refusal == signaling.CodeLimit {
-		return false, &refusal{"the network is full"} // the hub's own limits pass, this one does not
+		return false, &refusal{"the network is full", ErrRefused} // the hub's own limits pass, this one does not
 	}
 	if a.Refusal != "" {
-		return false, j.refused(a.Refusal)
+		return false, j.refused(a.Refusal, ErrRefused)
 	}
 	j.roster.Merge(a.Statements...)
 	self := j.self.Node.Public()
@@ -161,7 +180,7 @@ func (j *joining) keeperName() string {
 }
 
 // refused turns a code into an error, if it is a final one.
-func (j *joining) refused(code signaling.ErrorCode) error {
+func (j *joining) refused(code signaling.ErrorCode, kind error) error {
 	text, final := refusals[code]
 	if !final {
 		return nil
@@ -170,7 +189,7 @@ func (j *joining) refused(code signaling.ErrorCode) error {
 	if code == signaling.CodeTicket {
 		hint = "if the hub or the keeper has just been started, try again in a moment; else " + hint
 	}
-	return config.WithHint(&refusal{text}, hint)
+	return config.WithHint(&refusal{text, kind}, hint)
 }
 
 // credential is what the next hello shows; the client asks on its goroutine.

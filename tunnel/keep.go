@@ -52,6 +52,10 @@ func (n *Node) keep(m *signaling.Join) {
 		}
 		return
 	}
+	if !n.joins.Allow() {
+		n.refused("join request", errors.New("more than a hub that keeps its word lets through"))
+		return
+	}
 	answer, req, err := n.keeper.Answer(n.now(), m.Sealed)
 	if err != nil {
 		n.refused("join request", err)

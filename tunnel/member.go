@@ -72,7 +72,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		SendNote:  func(sealed []byte) { n.sendNote(m, rec.Node, sealed) },
 		OnPath:    m.setPath,
 		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
-		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(clock); n.tellDigest(m) }) },
+		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(rec.Node, clock); n.tellDigest(m) }) },
 		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})

@@ -62,6 +62,16 @@ func (n *Node) saveMembers() {
 // takeMembers adds the statements that the hub sends. What no admin signed is
 // dropped: the hub adds nobody.
 func (n *Node) takeMembers(m *signaling.Members) {
+	unknown := 0
+	for _, raw := range m.Statements {
+		if !n.roster.Has(sha256.Sum256(raw)) {
+			unknown++
+		}
+	}
+	if !n.hearing.AllowN(time.Now(), unknown) {
+		n.refused("statements of the hub", errors.New("more than any network has"))
+		return
+	}
 	n.learn(m.Statements, true)
 	if n.sync.whole != nil {
 		for _, raw := range m.Statements {

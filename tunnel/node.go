@@ -63,7 +63,11 @@ type Node struct {
 	tickets []signaling.Ticket // as the hub knows them
 	trying  bool               // the network's new hub, see followHub
 	tryAt   time.Time          // not before
-	lapsed  bool               // this machine's membership has ended, and it was told
+	stepBy  config.NodeKey     // who has confirmed a big step of the time, see clock.go
+	stepAt  time.Time
+	joins   *rate.Limiter // of join requests that the hub lets through
+	hearing *rate.Limiter // of statements that are new to us, from the hub
+	lapsed  bool          // this machine's membership has ended, and it was told
 	offers  map[*handover]bool
 
 	gathered string // the candidates that progress last told
@@ -99,6 +103,8 @@ func New(cfg Config) (*Node, error) {
 		members: make(map[config.NodeKey]*member),
 		present: make(map[config.NodeKey]signaling.Epoch),
 		refuse:  make(map[string]int),
+		joins:   rate.NewLimiter(5, 50),
+		hearing: rate.NewLimiter(500, 100_000),
 		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
 		offers:  make(map[*handover]bool),
 		self: &signaling.Self{

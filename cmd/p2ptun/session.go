@@ -85,10 +85,10 @@ func (s *session) open(e env, o *upOptions, ready func()) (*tunnel.Node, error) 
 
 // cameToNothing says whether a membership that was never up is to be undone: a
 // network that this command made and that nobody has been invited to, or a
-// request that was refused. A request that was interrupted is kept: the keeper
-// may have admitted these keys.
+// request that the keeper refused, or that the hub did not let through. One that
+// was interrupted is kept: the keeper may have admitted these keys.
 func (s *session) cameToNothing(err error) bool {
-	return s.fresh && s.node.Creator != nil || errors.Is(err, tunnel.ErrRefused)
+	return s.fresh && (s.node.Creator != nil || errors.Is(err, tunnel.ErrTurnedAway)) || errors.Is(err, tunnel.ErrRefused)
 }
 
 // store writes what this command begins. What the machine was about to be
