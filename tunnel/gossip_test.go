@@ -12,6 +12,7 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
+	"golang.org/x/time/rate"
 )
 
 // gossiper is a Node as far as gossip needs one: its roster, and members that

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -16,8 +17,10 @@ func (l *memberLab) delegate(t *testing.T) {
 	l.must(l.a, "network", "delegate", "a-2")
 	l.until(t, seconds(5), "b takes mallory for an admin", func() bool { return l.nodes(l.b)["a-2"].Admin })
 
+	l.readdresses(t)
+
 	for _, victim := range []*Node{l.a, l.c} {
-		rec := must(signaling.ParseRecord(l.network.Public(), l.disk(victim).Proof[0]))
+		rec := l.record(victim)
 		all := slices.DeleteFunc(everything(l.adminMallory, rec.Record), func(raw []byte) bool {
 			return signaling.StatementKind(raw[0]) == signaling.StatementHubs // that is its right
 		})
@@ -44,5 +47,29 @@ func (l *memberLab) delegate(t *testing.T) {
 	defer cancel()
 	if err := l.c.FirstPing(ctx, l.addr(l.b)); err != nil {
 		t.Error(err)
+	}
+}
+
+// readdresses: a delegate may give a plain member another address, which takes
+// it, as often as that happens; it is reached there as it was before.
+func (l *memberLab) readdresses(t *testing.T) {
+	rec := l.record(l.c).Record
+	first := rec.IPv4
+	for _, addr := range []netip.Addr{netip.MustParseAddr("10.77.9.9"), netip.MustParseAddr("10.77.9.10"), first} {
+		rec.Sequence, rec.IPv4 = rec.Sequence+1, addr
+		l.mallory.send(&signaling.Members{Statements: [][]byte{must(l.adminMallory.Record(rec)).Bytes()}})
+		l.until(t, seconds(5), "c has the address "+addr.String(), func() bool {
+			s, err := l.c.Status(l.ctx)
+			return err == nil && s.Self.State == "up" && len(s.Self.Addresses) > 0 && s.Self.Addresses[0] == addr
+		})
+		ctx, cancel := context.WithTimeout(l.ctx, seconds(10))
+		defer cancel()
+		if err := l.b.FirstPing(ctx, addr); err != nil {
+			t.Errorf("b does not reach c at %v: %v", addr, err)
+		}
+	}
+	l.must(l.c, "down") // after the tunnel was made several times
+	if _, err := l.c.Up(l.ctx); err != nil {
+		t.Fatal(err)
 	}
 }

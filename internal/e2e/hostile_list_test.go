@@ -47,7 +47,7 @@ func everything(admin signaling.Admin, victim signaling.Record) (all [][]byte) {
 func (l *hostileLab) forgeries() (all [][]byte) {
 	l.t.Helper()
 	network := l.network.Public()
-	victim := must(signaling.ParseRecord(network, l.disk(l.b).Proof[0]))
+	victim := l.record(l.b)
 	other := config.NewNetworkKey()
 	all = slices.Concat(
 		everything(signaling.NetworkAdmin(other), victim.Record),

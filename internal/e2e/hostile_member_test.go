@@ -49,7 +49,7 @@ func statements(raw ...[]byte) []byte {
 // rules: a plain member admits nobody, throws nobody out, and does not widen
 // its own rights, neither by the hub nor from node to node.
 func (l *memberLab) rules(t *testing.T) {
-	victim := must(signaling.ParseRecord(l.network.Public(), l.disk(l.b).Proof[0]))
+	victim := l.record(l.b)
 	own := l.mallory.record.Record
 	own.Sequence, own.Name, own.Tags = math.MaxUint64, "boss", []string{"admin"}
 	all := append(everything(l.adminMallory, victim.Record), must(l.adminMallory.Record(own)).Bytes())

@@ -78,7 +78,7 @@ func (l *hostileLab) reseals(t *testing.T) {
 	const enc = 1120
 	r := must(hpke.NewRecipient(offer[1:1+enc], key.HPKE(), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), info(to)))
 	plain := must(r.Open(nil, offer[1+enc:])) // or this test is wrong
-	rec := must(signaling.ParseRecord(l.network.Public(), l.disk(l.c).Proof[0]))
+	rec := l.record(l.c)
 	fresh, sender, err := hpke.NewSender(must(rec.Sealing.HPKE()), hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), info(victim))
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
@@ -81,6 +82,13 @@ func (l *hostileLab) disk(n *Node) (d onDisk) {
 		l.t.Fatal(err)
 	}
 	return d
+}
+
+// record is a node's own.
+func (l *hostileLab) record(n *Node) *signaling.SignedRecord {
+	l.t.Helper()
+	proof := l.disk(n).Proof
+	return must(signaling.ParseRecord(l.network.Public(), proof[len(proof)-1]))
 }
 
 // key is a node's own.

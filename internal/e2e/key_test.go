@@ -158,16 +158,24 @@ func TestHandoverEndsWithItsMaker(t *testing.T) {
 	s := newSetup(t)
 	a := s.rig.Node(s.place("port", "a"))
 	s.create(a)
-	b := s.join(a, "b")
-	s.reach(a, address(1))
-	s.must(a, "network", "delegate", "b")
-	s.waitAdmin(b, "b")
-	_, err := b.Run(s.ctx, "invite", "--keeper", "a", "--replace", "b")
-	refused(t, err, "is an admin, whom an invite replaces only if")
-	invite := s.invite(b, "--keeper", "a")
+	b, box := s.join(a, "b"), s.join(a, "box")
+	s.reach(b, address(0))
+	s.reach(b, address(2))
+	for _, n := range []string{"b", "box"} {
+		s.must(a, "network", "delegate", n)
+		s.waitAdmin(b, n)
+		s.waitAdmin(box, n)
+	}
+	_, err := b.Run(s.ctx, "invite", "--keeper", "a")
+	refused(t, err, "a machine that holds the network's key keeps no invites of others")
+	_, err = b.Run(s.ctx, "invite", "--keeper", "box", "--replace", "a")
+	refused(t, err, "is an admin")
+	invite := s.invite(b, "--keeper", "box")
 	s.must(a, "revoke", "b")
-	if i := s.invites(a); i[0].State != signaling.TicketRevoked {
-		t.Errorf("a lists %+v", i)
+	for s.nodes(box)["b"].ID != "" && s.ctx.Err() == nil { // box hears of it
+	}
+	if i := s.invites(box); i[0].State != signaling.TicketRevoked {
+		t.Errorf("box lists %+v", i)
 	}
 	_, err = s.rig.Node(s.place("port", "c")).Up(s.ctx, invite)
 	refused(t, err, "the invite has been revoked")
