@@ -11,11 +11,11 @@ import (
 
 // InviteOptions limit a new invite.
 type InviteOptions struct {
-	Uses          int           // machines that may join; 0 means 1
-	Expires       time.Duration // from now; 0 means 24 hours
-	Tags          []string      // that the machines get
-	Replaces      string        // name of a member whose name and address the machine takes, and who is revoked then; "" for none
-	MemberExpires time.Duration // how long the machines are members; 0 means for ever
+	Uses          int           `json:"uses"`           // machines that may join; 0 means 1
+	Expires       time.Duration `json:"expires"`        // from now, in JSON nanoseconds; 0 means 24 hours
+	Tags          []string      `json:"tags"`           // that the machines get
+	Replaces      string        `json:"replaces"`       // name of a member whose name and address the machine takes, and who is revoked then; "" for none
+	MemberExpires time.Duration `json:"member_expires"` // how long the machines are members; 0 means for ever
 }
 
 const (

@@ -12,11 +12,12 @@ import (
 // own has ended keeps to it as well: it goes on asking the hub, which lets it
 // in, and tells it, when the hub knows of a later end.
 
-// hasLapsed says whether this machine's membership has ended; n.lapsed, whether
-// expire has seen that.
+// hasLapsed says whether this machine's membership has ended, or is void because
+// the admin that vouched for it is none any more; n.lapsed, whether expire has
+// seen that.
 func (n *Node) hasLapsed(now time.Time) bool {
 	rec, ok := n.roster.Record(n.self.Node.Public())
-	return ok && !rec.Live(now)
+	return !ok || !rec.Live(now)
 }
 
 // expire ends the tunnels of memberships that have ended.
@@ -37,11 +38,15 @@ func (n *Node) expire() {
 	}
 	n.lapsed = lapsed
 	rec, _ := n.roster.Record(n.self.Node.Public())
-	if lapsed {
+	switch {
+	case lapsed && rec == nil:
+		n.progress("no admin of the network vouches for this machine any more: the one that admitted it was removed; `p2ptun leave`, then a new invite, lets it in again")
+		return
+	case lapsed:
 		n.progress("the membership of this machine ended at %s; an admin can extend it: `p2ptun network extend %s`", timeText(rec), rec.Name)
 		return
 	}
-	n.progress("the membership of this machine has been extended")
+	n.progress("this machine is a member again")
 	for _, rec := range n.roster.Live(now) {
 		n.addMember(rec)
 	}

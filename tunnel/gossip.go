@@ -259,19 +259,21 @@ func (n *Node) gossip(now time.Time) {
 	}
 }
 
-// sendByHub sends a sealed message through the hub.
-func (n *Node) sendByHub(to config.NodeKey, sealed []byte) {
-	n.hub.Send(&signaling.Signal{To: to, Sealed: sealed})
+// sendByHub sends a sealed message through the hub, if there is a connection.
+func (n *Node) sendByHub(to config.NodeKey, sealed []byte) bool {
+	return n.hub.Send(&signaling.Signal{To: to, Sealed: sealed})
 }
 
 // sendNote sends a sealed note by the path to the member, where WireGuard has
-// lately heard from there, so that the hub cannot keep it back; else by the hub.
-// Every other one goes by the hub all the same: the path may carry one way only.
+// lately heard from there, so that the hub cannot keep it back. Every other one
+// goes by the hub all the same: the path may carry one way only.
 func (n *Node) sendNote(m *member, to config.NodeKey, sealed []byte) {
 	m.notes++
 	heard := time.Since(unixNano(m.heardNS.Load())) < lively
 	if heard && m.notes%2 != 0 && m.endpoint.SendSealed(sealed) {
 		return
 	}
-	n.sendByHub(to, sealed)
+	if !n.sendByHub(to, sealed) {
+		m.endpoint.SendSealed(sealed)
+	}
 }

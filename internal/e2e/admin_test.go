@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -270,6 +271,52 @@ func (s *setup) waitAdmin(n *Node, name string) {
 		if s.ctx.Err() != nil {
 			s.t.Fatalf("%s never listed %s as an admin", n.Name, name)
 		}
+	}
+}
+
+// TestKeptMembersKeepTheirTunnels: those whom a revoked delegate had admitted, and
+// who stay, lose no packet, also while there is no hub.
+func TestKeptMembersKeepTheirTunnels(t *testing.T) {
+	for _, hub := range []bool{true, false} {
+		t.Run(fmt.Sprintf("hub %v", hub), func(t *testing.T) {
+			s := newSetup(t)
+			a := s.rig.Node(s.place("port", "a"))
+			s.create(a)
+			d := s.join(a, "d")
+			s.must(a, "network", "delegate", "d")
+			s.waitAdmin(d, "d")
+			x, y := s.join(d, "x"), s.join(d, "y")
+			for _, to := range []int{0, 1, 3} {
+				s.reach(x, address(to))
+			}
+			s.reach(y, address(0))
+			if !hub {
+				s.hub.Signal(os.Kill)
+				s.hub.Wait()
+			}
+			over := make(chan struct{})
+			lost := make(chan int, 2)
+			go func() { lost <- losses(s, x, address(3), over) }()
+			go func() { lost <- losses(s, a, address(2), over) }()
+			s.must(a, "revoke", "--keep-admitted", "d")
+			for _, n := range []*Node{a, x, y} {
+				for until := time.Now().Add(20 * time.Second); s.nodes(n)["d"].ID != ""; {
+					if time.Now().After(until) {
+						t.Fatalf("%s still lists d", n.Name)
+					}
+				}
+			}
+			time.Sleep(time.Second) // what would be lost would be lost now
+			close(over)
+			for range 2 {
+				if n := <-lost; n != 0 {
+					t.Errorf("%d pings lost", n)
+				}
+			}
+			if m := s.nodes(x); len(m) != 3 || m["y"].ID == "" {
+				t.Errorf("x lists %v, want a, x and y", m)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -253,7 +254,7 @@ func TestHubsSet(t *testing.T) {
 	moved := make(chan struct{})
 	lost := make(chan int, 3)
 	for i, n := range []*Node{a, b, c} {
-		go func() { lost <- losses(s, n, i, moved) }()
+		go func() { lost <- losses(s, n, address((i+1)%3), moved) }()
 	}
 	start := time.Now()
 	s.must(a, "hubs", "set", other.Link)
@@ -284,8 +285,7 @@ func TestHubsSet(t *testing.T) {
 }
 
 // losses counts the pings to the next machine that are not answered, until done.
-func losses(s *setup, from *Node, i int, done chan struct{}) (lost int) {
-	to := address((i + 1) % 3)
+func losses(s *setup, from *Node, to netip.Addr, done chan struct{}) (lost int) {
 	conn, err := from.pinger(to)
 	if err != nil {
 		s.t.Error(err)
