@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -265,4 +267,9 @@ func TestStatusOfRevoked(t *testing.T) {
 	if text := status(); !strings.HasPrefix(text, "p2ptun: error: an admin has removed this machine from the network\n") {
 		t.Errorf("revoked: %s", text)
 	}
+}
+
+func missing(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }

@@ -79,10 +79,8 @@ func TestImportKeyOnMember(t *testing.T) {
 
 	s.must(b, "down")
 	s.up(b)
-	s.must(b, "network", "extend", "c", "--member-expires", "1h") // c is an admin: that takes the key
-	if e := s.nodes(b)["c"].Expires; e == nil || time.Until(*e) > time.Hour {
-		t.Errorf("c is a member until %v", e)
-	}
+	s.must(b, "network", "delegate", "d") // that takes the key
+	s.waitAdmin(b, "d")
 }
 
 // TestImportKeyOnFreshMachine: with every admin lost, the backup alone brings
