@@ -105,6 +105,26 @@ func (e *Endpoint) sendAgain() {
 	}
 }
 
+// repeated sends our response once more when the initiation that it answers comes
+// again, and says whether that is so: the first may have been lost, as where the
+// other side's NAT was not open yet for the way that it took. The device would
+// drop the initiation as a replay, and the other side waits for 5 s.
+func (e *Endpoint) repeated(p []byte) bool {
+	e.mu.Lock()
+	var again []byte
+	if len(e.handshake) == responseSize && responseReceiver(e.handshake) == messageSender(p) && time.Since(e.handshakeAt) < handshakeKeep {
+		again = append(again, e.handshake...)
+	}
+	e.mu.Unlock()
+	if again == nil {
+		return false
+	}
+	if r := e.route.Load(); r != nil {
+		_ = e.bind.transmit(e, r, [][]byte{again}) // a lost packet at worst
+	}
+	return true
+}
+
 // handshakeFor looks at a handshake message for the device, and reports
 // whether it may have it.
 func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
@@ -112,7 +132,7 @@ func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
 	case len(p) == responseSize && p[0] == typeResponse:
 		return e.gotResponse(p)
 	case len(p) == initiationSize && p[0] == typeInitiation:
-		return !e.crossed()
+		return !e.repeated(p) && !e.crossed()
 	}
 	return true
 }
