@@ -100,12 +100,12 @@ func ufrags(frames [][]byte) map[string]bool {
 	found := make(map[string]bool)
 	for _, f := range frames {
 		p := udp(f)
-		if inner := channelData(p); inner != nil {
-			p = inner
-		}
-		if len(p) < header || !bytes.Equal(p[:2], []byte{0, 1}) || !bytes.Equal(p[4:8], []byte{0x21, 0x12, 0xa4, 0x42}) {
+		// A check may be the packet, or in ChannelData, or in an indication.
+		at := bytes.LastIndex(p, []byte{0x21, 0x12, 0xa4, 0x42}) - 4
+		if at < 0 || len(p) < at+header || !bytes.Equal(p[at:at+2], []byte{0, 1}) {
 			continue
 		}
+		p = p[at:]
 		for p = p[header:]; len(p) >= 4; {
 			kind, size := wire.BigEndian.Uint16(p), int(wire.BigEndian.Uint16(p[2:]))
 			if len(p) < 4+size {
