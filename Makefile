@@ -5,7 +5,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@2026.1
 FUZZTIME    ?= 3s
 
-.PHONY: build test demo soak fuzz clean
+.PHONY: build test demo soak chaos fuzz clean
 
 build: ## the binary, bin/p2ptun
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/p2ptun ./cmd/p2ptun
@@ -18,6 +18,9 @@ demo: ## a hub and three nodes behind NATs, with the real commands
 
 soak: ## three nodes under traffic for 15 minutes
 	$(GO) test ./internal/e2e -run TestSoak -soak 15m -timeout 30m -v
+
+chaos: ## 50 times each kill -9 and power loss, of the hub and of nodes
+	$(GO) test ./internal/e2e -run TestCrash -rounds 50 -timeout 60m -v
 
 fuzz: ## every decoder for two minutes
 	$(GO) run ./internal/check -fuzz-only -fuzztime 2m

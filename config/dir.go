@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +18,7 @@ import (
 type Dir struct {
 	path string
 	lock *os.File
+	disk disk
 }
 
 // The files of a state directory.
@@ -27,6 +27,7 @@ const (
 	nodeFile    = "node.json"    // keys and membership, see Node
 	membersFile = "members.json" // what is known of the other members
 	invitesFile = "invites.json" // the invites this node keeps
+	keysFile    = "keys.json"    // preshared keys, see KeyStore
 )
 
 // maxStateFile bounds what is read back: a thousand members take 2 MB.
@@ -38,16 +39,18 @@ var ErrInUse = errors.New("another p2ptun is using it")
 // OpenDir makes the directory if need be (mode 0700) and takes hold of it. It
 // returns ErrInUse if another process has it, and changes nothing in a
 // directory that belongs to somebody else.
-func OpenDir(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, WithHint(fmt.Errorf("state directory: %w", err), "run as root, or give a directory of yours with --state DIR")
+func OpenDir(path string) (*Dir, error) { return openDir(osDisk{}, path) }
+
+func openDir(disk disk, path string) (*Dir, error) {
+	if err := makeDir(disk, path); err != nil {
+		return nil, dirError(err, "run as root, or give a directory of yours with --state DIR")
 	}
 	if err := checkOwner(path); err != nil {
 		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, WithHint(fmt.Errorf("state directory: %w", err), "run as the user that owns it, or give another with --state DIR")
+		return nil, dirError(diskError(err), "run as the user that owns it, or give another with --state DIR")
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
@@ -56,9 +59,18 @@ func OpenDir(path string) (*Dir, error) {
 		}
 		return nil, WithHint(fmt.Errorf("state directory %s: %w", path, err), "`p2ptun status` shows the running node, `p2ptun down` stops it; a second node needs its own --state, --socket and --interface")
 	}
-	d := &Dir{path: path, lock: lock}
+	d := &Dir{path: path, lock: lock, disk: disk}
 	d.sweep()
 	return d, nil
+}
+
+// dirError gives the hint unless the error has a better one.
+func dirError(err error, hint string) error {
+	wrapped := fmt.Errorf("state directory: %w", err)
+	if HintOf(err) != "" {
+		return wrapped
+	}
+	return WithHint(wrapped, hint)
 }
 
 // sweep removes what a crash left of unfinished writes: such files hold
@@ -66,10 +78,8 @@ func OpenDir(path string) (*Dir, error) {
 func (d *Dir) sweep() {
 	entries, _ := os.ReadDir(d.path) // if it cannot be read, load will say so
 	for _, e := range entries {
-		for _, name := range []string{nodeFile, membersFile, invitesFile} {
-			if strings.HasPrefix(e.Name(), tempPrefix(name)) {
-				os.Remove(filepath.Join(d.path, e.Name()))
-			}
+		if isTemp(e.Name()) {
+			d.disk.remove(filepath.Join(d.path, e.Name()))
 		}
 	}
 }
@@ -121,7 +131,7 @@ func (d *Dir) damaged(name string, err error) error {
 func (d *Dir) save(name string, v any) error {
 	b, err := json.MarshalIndent(v, "", "\t")
 	if err == nil {
-		err = WriteFile(filepath.Join(d.path, name), append(b, '\n'))
+		err = writeFile(d.disk, filepath.Join(d.path, name), append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -130,50 +140,12 @@ func (d *Dir) save(name string, v any) error {
 }
 
 func (d *Dir) remove(name string) error {
-	err := os.Remove(filepath.Join(d.path, name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("state: %w", err)
+	err := d.disk.remove(filepath.Join(d.path, name))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = d.disk.syncDir(d.path) // also of what a killed process has removed
 	}
-	return syncDir(d.path)
-}
-
-// WriteFile replaces a file with mode 0600: after a crash at any point it has
-// either its old content or the new.
-func WriteFile(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, tempPrefix(filepath.Base(path))+"*") // mode 0600
 	if err != nil {
-		return err
+		return fmt.Errorf("state: %w", diskError(err))
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// tempPrefix begins the names under which a file is written before it is whole.
-func tempPrefix(name string) string { return "." + name + "." }
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return nil
 }

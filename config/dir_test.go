@@ -76,7 +76,7 @@ func child(role, path string) {
 			fmt.Println("limit:", err)
 			os.Exit(4)
 		}
-		fmt.Println("saved:", d.SaveMembers(Members{Records: [][]byte{make([]byte, 10_000)}}))
+		fmt.Println("saved:", d.SaveMembers(Members{Statements: [][]byte{make([]byte, 10_000)}}))
 	}
 	os.Exit(0)
 }
@@ -177,7 +177,7 @@ func TestModes(t *testing.T) {
 	defer unix.Umask(unix.Umask(0))
 	d := openTestDir(t)
 	saveAll(t, d)
-	want := map[string]fs.FileMode{".": 0o700 | fs.ModeDir, lockFile: 0o600, nodeFile: 0o600, membersFile: 0o600, invitesFile: 0o600}
+	want := map[string]fs.FileMode{".": 0o700 | fs.ModeDir, lockFile: 0o600, nodeFile: 0o600, membersFile: 0o600, invitesFile: 0o600, keysFile: 0o600}
 	for name, mode := range want {
 		info, err := os.Stat(filepath.Join(d.Path(), name))
 		if err != nil {
@@ -218,8 +218,8 @@ func TestFailedWriteKeepsTheOldContent(t *testing.T) {
 
 	// A crash leaves a part of the file under another name; the next start
 	// removes it, and nothing else.
-	for _, name := range []string{nodeFile, membersFile, invitesFile} {
-		f, err := os.CreateTemp(path, tempPrefix(name)+"*")
+	for _, name := range []string{nodeFile, membersFile, invitesFile, keysFile, "link"} {
+		f, err := os.CreateTemp(path, TempPattern(name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,15 +19,17 @@ type Node struct {
 	Port      uint16 // UDP, drawn once and kept
 	Boot      uint32 // starts so far, or the time of the last: it only grows
 
+	Confirmed time.Time // no earlier time is believed; zero: any is
+
 	Network     NetworkKey
 	NetworkName string
 	Prefix      netip.Prefix // IPv4
 	Discovery   [32]byte     // of the network, for beacons
 	Hub         Hub
-	Record      []byte  // own signed record; empty while joining
-	Invite      *Invite // while joining
+	Proof       [][]byte // signed statements that make it a member; none while joining
+	Invite      *Invite  // while joining
 
-	Creator *NetworkPrivateKey // on the machine that made the network
+	Creator *NetworkPrivateKey // on the machine that made the network, and where its key was brought
 	Access  []byte             // the hub's access key, there
 }
 
@@ -37,9 +39,9 @@ func (n Node) Format(f fmt.State, _ rune) {
 }
 
 // Joined says whether the node is a member.
-func (n *Node) Joined() bool { return len(n.Record) > 0 }
+func (n *Node) Joined() bool { return len(n.Proof) > 0 }
 
-// nodeJSON is a Node in its file: the one place where secrets are written.
+// nodeJSON is a Node in its file.
 type nodeJSON struct {
 	NodeKey      []byte       `json:"node_key"`
 	WireGuardKey []byte       `json:"wireguard_key"`
@@ -47,28 +49,31 @@ type nodeJSON struct {
 	Name         string       `json:"name"`
 	Port         uint16       `json:"port"`
 	Boot         uint32       `json:"boot,omitempty"`
+	Confirmed    time.Time    `json:"confirmed,omitzero"`
 	Network      NetworkKey   `json:"network"`
 	NetworkName  string       `json:"network_name,omitempty"`
 	Prefix       netip.Prefix `json:"prefix,omitzero"`
 	Discovery    []byte       `json:"discovery_key,omitempty"`
 	HubURLs      []string     `json:"hub_urls"`
 	HubKey       HubKey       `json:"hub_key"`
-	Record       []byte       `json:"record,omitempty"`
+	Proof        [][]byte     `json:"proof,omitempty"`
 	Invite       string       `json:"invite,omitempty"`
 	NetworkSeed  []byte       `json:"network_key_secret,omitempty"`
 	Access       []byte       `json:"hub_access,omitempty"`
 }
 
 // LoadNode reads the node, or returns nil if the directory holds none.
-func (d *Dir) LoadNode() (*Node, error) {
+func (d *Dir) LoadNode() (*Node, error) { return d.loadNode(nodeFile) }
+
+func (d *Dir) loadNode(name string) (*Node, error) {
 	var f nodeJSON
-	found, err := d.load(nodeFile, &f)
+	found, err := d.load(name, &f)
 	if err != nil || !found {
 		return nil, err
 	}
 	n := &Node{
-		Name: f.Name, Port: f.Port, Boot: f.Boot, Network: f.Network, NetworkName: f.NetworkName,
-		Prefix: f.Prefix, Hub: Hub{URLs: f.HubURLs, Key: f.HubKey}, Record: f.Record, Access: f.Access,
+		Name: f.Name, Port: f.Port, Boot: f.Boot, Confirmed: f.Confirmed, Network: f.Network, NetworkName: f.NetworkName,
+		Prefix: f.Prefix, Hub: Hub{URLs: f.HubURLs, Key: f.HubKey}, Proof: f.Proof, Access: f.Access,
 	}
 	err = cmp.Or(f.check(), n.Key.SetSeed(f.NodeKey), n.WireGuard.SetSeed(f.WireGuardKey), n.Sealing.SetSeed(f.SealingKey))
 	if f.NetworkSeed != nil {
@@ -80,7 +85,7 @@ func (d *Dir) LoadNode() (*Node, error) {
 		n.Invite, err = &i, cmp.Or(err, ierr)
 	}
 	if err != nil {
-		return nil, d.damaged(nodeFile, err)
+		return nil, d.damaged(name, err)
 	}
 	copy(n.Discovery[:], f.Discovery)
 	return n, nil
@@ -97,9 +102,9 @@ func (f *nodeJSON) check() error {
 		return errors.New("the discovery key is cut short")
 	case len(f.Access) != 0 && len(f.Access) != AccessSize:
 		return errors.New("the hub's access key is cut short")
-	case len(f.Record) == 0 && f.Invite == "":
-		return errors.New("there is neither a record nor an invite")
-	case len(f.Record) > 0 && !f.Prefix.Addr().Is4():
+	case len(f.Proof) == 0 && f.Invite == "":
+		return errors.New("there is neither a proof of membership nor an invite")
+	case len(f.Proof) > 0 && !f.Prefix.Addr().Is4():
 		return errors.New("the network's prefix is missing")
 	}
 	for _, u := range f.HubURLs {
@@ -111,12 +116,14 @@ func (f *nodeJSON) check() error {
 }
 
 // SaveNode writes the node.
-func (d *Dir) SaveNode(n *Node) error {
+func (d *Dir) SaveNode(n *Node) error { return d.saveNode(nodeFile, n) }
+
+func (d *Dir) saveNode(name string, n *Node) error {
 	f := nodeJSON{
 		NodeKey: n.Key.Seed(), WireGuardKey: n.WireGuard.Seed(), SealingKey: n.Sealing.Seed(),
-		Name: n.Name, Port: n.Port, Boot: n.Boot, Network: n.Network, NetworkName: n.NetworkName,
+		Name: n.Name, Port: n.Port, Boot: n.Boot, Confirmed: n.Confirmed.UTC(), Network: n.Network, NetworkName: n.NetworkName,
 		Prefix: n.Prefix, Discovery: n.Discovery[:], HubURLs: n.Hub.URLs, HubKey: n.Hub.Key,
-		Record: n.Record, Access: n.Access,
+		Proof: n.Proof, Access: n.Access,
 	}
 	if n.Creator != nil {
 		f.NetworkSeed = n.Creator.Seed()
@@ -124,18 +131,18 @@ func (d *Dir) SaveNode(n *Node) error {
 	if n.Invite != nil {
 		f.Invite = n.Invite.Token()
 	}
-	return d.save(nodeFile, f)
+	return d.save(name, f)
 }
 
 // Forget removes all that the directory holds of the network, keys included.
 func (d *Dir) Forget() error {
-	return cmp.Or(d.remove(membersFile), d.remove(invitesFile), d.remove(nodeFile))
+	return d.inTurn(d.removal(membersFile), d.removal(invitesFile), d.removal(keysFile), d.removal(earlierFile), d.removal(nodeFile))
 }
 
-// Members is what a node remembers of the others between runs.
+// Members is what a node remembers of its network between runs.
 type Members struct {
-	Records  [][]byte `json:"records"`  // signed
-	Sequence uint64   `json:"sequence"` // the hub's, newest taken
+	Statements [][]byte `json:"statements"` // signed by admins
+	Sequence   uint64   `json:"sequence"`   // the hub's, newest taken
 }
 
 // LoadMembers reads the members; none is no error.
@@ -150,13 +157,16 @@ func (d *Dir) SaveMembers(m Members) error { return d.save(membersFile, m) }
 
 // KeptInvite is an invite on the node that keeps it.
 type KeptInvite struct {
-	Secret   []byte      `json:"secret"`
-	Created  time.Time   `json:"created"`
-	Expires  time.Time   `json:"expires"`
-	Uses     int         `json:"uses"` // how many machines may join with it
-	Tags     []string    `json:"tags,omitempty"`
-	Revoked  bool        `json:"revoked,omitempty"`
-	Admitted []Admission `json:"admitted,omitempty"`
+	Secret        []byte        `json:"secret"`
+	Created       time.Time     `json:"created"`
+	Expires       time.Time     `json:"expires"`
+	Uses          int           `json:"uses"` // how many machines may join with it
+	Tags          []string      `json:"tags,omitempty"`
+	Replaces      NodeKey       `json:"replaces,omitzero"`        // the machine takes this one's name and address
+	MemberExpires time.Duration `json:"member_expires,omitempty"` // nanoseconds after joining; 0: never
+	Revoked       bool          `json:"revoked,omitempty"`
+	From          NodeKey       `json:"from,omitzero"` // the admin that made it, if it was another
+	Admitted      []Admission   `json:"admitted,omitempty"`
 }
 
 // Format hides the secret from every verb of package fmt.
@@ -168,8 +178,9 @@ func (i KeptInvite) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(i
 // Admission is one machine that an invite let in. It is written before the
 // machine is told, so that a crash never counts a use twice or forgets one.
 type Admission struct {
-	Node   NodeKey `json:"node"`
-	Record []byte  `json:"record"`
+	Node       NodeKey `json:"node"`
+	Record     []byte  `json:"record"`               // signed
+	Revocation []byte  `json:"revocation,omitempty"` // signed, of the machine that it replaces
 }
 
 // LoadInvites reads the invites this node keeps.

@@ -20,7 +20,7 @@ func testNodes(t testing.TB) map[string]*Node {
 		Network: invite.Network, Hub: invite.Hub, Invite: &invite,
 	}
 	member := *joining
-	member.Invite, member.Record, member.Port = nil, []byte("signed record"), 40123
+	member.Invite, member.Proof, member.Port = nil, [][]byte{[]byte("signed record")}, 40123
 	member.NetworkName, member.Prefix, member.Discovery = "home", netip.MustParsePrefix("10.77.0.0/16"), pattern[[32]byte](9)
 	first := member
 	first.Network, first.Creator, first.Access = creator.Public(), &creator, make([]byte, AccessSize)
@@ -43,8 +43,9 @@ func saveAll(t *testing.T, d *Dir) {
 	setSeed(t, &node)
 	err := cmp.Or(
 		d.SaveNode(&Node{Key: node, Network: invite.Network, Hub: invite.Hub, Invite: &invite, Name: "laptop"}),
-		d.SaveMembers(Members{Records: [][]byte{[]byte("one"), []byte("two")}, Sequence: 7}),
-		d.SaveInvites(testInvites()))
+		d.SaveMembers(Members{Statements: [][]byte{[]byte("one"), []byte("two")}, Sequence: 7}),
+		d.SaveInvites(testInvites()),
+		d.save(keysFile, []peerKeysJSON{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestMembersAndInvitesRoundTrip(t *testing.T) {
 	}
 	saveAll(t, d)
 	members, err := d.LoadMembers()
-	if want := (Members{Records: [][]byte{[]byte("one"), []byte("two")}, Sequence: 7}); err != nil || !reflect.DeepEqual(members, want) {
+	if want := (Members{Statements: [][]byte{[]byte("one"), []byte("two")}, Sequence: 7}); err != nil || !reflect.DeepEqual(members, want) {
 		t.Errorf("members %v, %v, want %v", members, err, want)
 	}
 	invites, err := d.LoadInvites()

@@ -38,7 +38,8 @@ func secrets(t testing.TB) map[string]any {
 	var hub HubPrivateKey
 	var wg WireGuardPrivateKey
 	var seal SealingPrivateKey
-	for _, k := range []interface{ SetSeed([]byte) error }{&network, &node, &hub, &wg, &seal} {
+	var psk PresharedKey
+	for _, k := range []interface{ SetSeed([]byte) error }{&network, &node, &hub, &wg, &seal, &psk} {
 		setSeed(t, k)
 	}
 	at := Hub{URLs: []string{"ws://192.0.2.1:443"}, Key: hub.Public()}
@@ -53,6 +54,7 @@ func secrets(t testing.TB) map[string]any {
 		"network": network, "node": node, "hub": hub, "wireguard": wg, "sealing": seal,
 		"link": link, "invite": invite, "self": self, "kept": kept,
 		"*network": &network, "*node": &node, "*hub": &hub, "*wireguard": &wg, "*sealing": &seal,
+		"preshared": psk, "*preshared": &psk, "peer keys": PeerKeys{Keys: []PresharedKey{psk}},
 		"*link": &link, "*invite": &invite, "*self": &self, "*kept": &kept,
 	}
 }

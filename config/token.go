@@ -45,6 +45,9 @@ type Hub struct {
 	Key  HubKey   // identity that the hub proves in its welcome
 }
 
+// Equal says whether both are the same hub at the same addresses.
+func (h Hub) Equal(other Hub) bool { return h.Key == other.Key && slices.Equal(h.URLs, other.URLs) }
+
 // HubLink lets its holder create networks on a hub.
 type HubLink struct {
 	Hub
@@ -81,7 +84,7 @@ func (i Invite) MarshalText() ([]byte, error) { return nil, errSecret }
 // Token is the link as users paste it. It holds a secret.
 func (l HubLink) Token() string {
 	return encodeToken(linkPrefix, func(b *cryptobyte.Builder) {
-		addHub(b, l.Hub)
+		AddHub(b, l.Hub)
 		b.AddBytes(l.Access[:])
 	})
 }
@@ -89,7 +92,7 @@ func (l HubLink) Token() string {
 // Token is the invite as users paste it. It holds a secret.
 func (i Invite) Token() string {
 	return encodeToken(invitePrefix, func(b *cryptobyte.Builder) {
-		addHub(b, i.Hub)
+		AddHub(b, i.Hub)
 		b.AddBytes(i.Network[:])
 		b.AddBytes(i.Secret[:])
 		b.AddBytes(i.Keeper[:])
@@ -104,9 +107,9 @@ func ParseHubLink(token string) (HubLink, error) {
 	var l HubLink
 	s, err := decodeToken(linkPrefix, token)
 	if err != nil {
-		return l, tokenError("hub link", err, "copy the whole link that `p2ptun hub` printed; it also stands in the file link of the hub's state directory")
+		return l, tokenError("hub link", err, "copy the whole link that `p2ptun hub` printed; `p2ptun hub link` prints it again")
 	}
-	if !readHub(&s, &l.Hub) || !s.CopyBytes(l.Access[:]) || !s.Empty() {
+	if !ReadHub(&s, &l.Hub) || !s.CopyBytes(l.Access[:]) || !s.Empty() {
 		return l, tokenError("hub link", errTokenBody, "was it made by a newer p2ptun?")
 	}
 	return l, nil
@@ -120,7 +123,7 @@ func ParseInvite(token string) (Invite, error) {
 	if err != nil {
 		return i, tokenError("invite", err, "copy the whole token that `p2ptun invite` printed, or ask for a new one")
 	}
-	ok := readHub(&s, &i.Hub) && s.CopyBytes(i.Network[:]) && s.CopyBytes(i.Secret[:]) &&
+	ok := ReadHub(&s, &i.Hub) && s.CopyBytes(i.Network[:]) && s.CopyBytes(i.Secret[:]) &&
 		s.CopyBytes(i.Keeper[:]) && s.CopyBytes(i.KeeperWG[:]) && s.CopyBytes(i.KeeperSeals[:]) && s.Empty()
 	if !ok {
 		return i, tokenError("invite", errTokenBody, "was it made by a newer p2ptun?")
@@ -177,7 +180,10 @@ func checksum(prefix string, raw []byte) []byte {
 	return sum[:checksumSize]
 }
 
-func addHub(b *cryptobyte.Builder, h Hub) {
+// AddHub writes a hub, as tokens and hub lists hold it:
+//
+//	URL count (1) ‖ URLs (1+n each) ‖ hub key (32)
+func AddHub(b *cryptobyte.Builder, h Hub) {
 	b.AddUint8(uint8(len(h.URLs)))
 	for _, u := range h.URLs {
 		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(u)) })
@@ -185,7 +191,8 @@ func addHub(b *cryptobyte.Builder, h Hub) {
 	b.AddBytes(h.Key[:])
 }
 
-func readHub(s *cryptobyte.String, h *Hub) bool {
+// ReadHub reads what AddHub wrote, and says whether it is well formed.
+func ReadHub(s *cryptobyte.String, h *Hub) bool {
 	var n uint8
 	if !s.ReadUint8(&n) || n < 1 || n > MaxHubURLs {
 		return false
@@ -202,7 +209,7 @@ func readHub(s *cryptobyte.String, h *Hub) bool {
 }
 
 // CheckHubURL says what is wrong with a hub's URL: it has the form
-// ws://HOST:PORT or wss://HOST:PORT and nothing more.
+// wss://HOST:PORT, or ws://HOST:PORT without TLS, and nothing more.
 func CheckHubURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -211,7 +218,7 @@ func CheckHubURL(s string) error {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	whole := s == u.Scheme+"://"+u.Host && u.Hostname() != "" && err == nil && port != 0
 	if len(s) > maxURLLength || u.Scheme != "ws" && u.Scheme != "wss" || !whole {
-		return fmt.Errorf("hub url %q: want ws://HOST:PORT", s)
+		return fmt.Errorf("hub url %q: want wss://HOST:PORT or ws://HOST:PORT", s)
 	}
 	return nil
 }

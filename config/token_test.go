@@ -114,12 +114,12 @@ func TestTokenRefusals(t *testing.T) {
 			for range n {
 				h.URLs = append(h.URLs, url)
 			}
-			addHub(b, h)
+			AddHub(b, h)
 			b.AddBytes(make([]byte, AccessSize))
 		})
 	}
 	trailing := encodeToken(linkPrefix, func(b *cryptobyte.Builder) {
-		addHub(b, testLink().Hub)
+		AddHub(b, testLink().Hub)
 		b.AddBytes(make([]byte, AccessSize+1))
 	})
 	newer := func(token, prefix string) string {

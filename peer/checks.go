@@ -15,6 +15,13 @@ const (
 	// pair's nomination, during which nobody checks that pair.
 	validFor = 12 * time.Second
 
+	// An address that has not been heard from is checked as often as the agent
+	// likes for a second, then seldom: it may be nobody's that knows of us, but
+	// named by a peer to have us send there (RFC 8445 section 19.5.1). NATs on
+	// the way keep what the first checks have opened for longer.
+	eagerChecks = 5
+	sparseWait  = time.Second
+
 	// maxRemotes bounds the addresses one session of a peer may check from.
 	maxRemotes = 64
 )
@@ -26,7 +33,7 @@ const (
 type checks struct {
 	ufrag   string                       // ours; fixed
 	changed func()                       // a pair became valid or was selected; must not block
-	source  func(*Relay, netip.AddrPort) // the peer is at this address; must not block
+	told    func(*Relay, netip.AddrPort) // the peer is at this address; must not block
 
 	mu          sync.Mutex // guards all below
 	remoteUfrag string
@@ -38,6 +45,7 @@ type checks struct {
 	selected    pairKey                 // the agent's; zero: none yet
 	role        ice.AttrControl         // of the newest request of the agent
 	roleKnown   bool
+	proof       func() // called at each authentic check; must not block
 }
 
 // announced is what the peer said of one of its addresses.
@@ -54,6 +62,7 @@ type pairKey struct {
 
 type pair struct {
 	sent     time.Time // newest request
+	tries    int       // requests so far
 	valid    time.Time // newest authentic response; zero: none yet
 	rtt      time.Duration
 	priority uint32 // of the remote candidate, from its checks; 0: not known
@@ -61,7 +70,7 @@ type pair struct {
 
 func newChecks(ufrag string, changed func(), source func(*Relay, netip.AddrPort)) *checks {
 	return &checks{
-		ufrag: ufrag, changed: changed, source: source,
+		ufrag: ufrag, changed: changed, told: source, proof: func() {},
 		announced: make(map[netip.AddrPort]announced),
 		pairs:     make(map[pairKey]*pair),
 		sources:   make(map[netip.AddrPort]bool),
@@ -73,6 +82,24 @@ func (s *checks) setRemote(ufrag, pwd string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remoteUfrag, s.remotePwd = ufrag, pwd
+}
+
+// setProof has f called at each authentic check of the peer's, before it is
+// answered: the peer knows our password.
+func (s *checks) setProof(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proof = f
+}
+
+// source notes that an authentic check came from addr. It is called before the
+// check is answered.
+func (s *checks) source(relay *Relay, addr netip.AddrPort) {
+	s.mu.Lock()
+	proof := s.proof
+	s.mu.Unlock()
+	proof()
+	s.told(relay, addr)
 }
 
 func (s *checks) credentials() (ufrag, pwd string) {
@@ -145,10 +172,20 @@ func (s *checks) pairLocked(k pairKey) *pair {
 func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pairLocked(k).sent = now
+	p := s.pairLocked(k)
+	p.sent = now
+	p.tries++
 	if role != nil {
 		s.role, s.roleKnown = *role, true
 	}
+}
+
+// tooSoon says that a request of the agent's on k is not to leave yet.
+func (s *checks) tooSoon(k pairKey, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pairs[k]
+	return p != nil && p.valid.IsZero() && !s.sources[k.remote] && p.tries >= eagerChecks && now.Sub(p.sent) < sparseWait
 }
 
 // answered notes an authentic response on k: the pair is valid.

@@ -114,3 +114,34 @@ func TestSourcesAreBounded(t *testing.T) {
 		t.Error("known addresses are refused")
 	}
 }
+
+// TestSparseChecks: an address that nobody was heard from is checked seldom
+// after the first second, one that somebody was heard from as the agent likes.
+func TestSparseChecks(t *testing.T) {
+	s, host, _ := newTestChecks()
+	silent := pairKey{host, netip.MustParseAddrPort("198.51.100.1:1")}
+	run := func(k pairKey, from, to time.Duration) (left int) {
+		for at := from; at < to; at += checkInterval {
+			if now := time.Unix(1000, 0).Add(at); !s.tooSoon(k, now) {
+				s.sent(k, now, nil)
+				left++
+			}
+		}
+		return left
+	}
+	if n := run(silent, 0, time.Second); n != eagerChecks {
+		t.Errorf("%d checks in the first second, want %d", n, eagerChecks)
+	}
+	if n := run(silent, time.Second, 11*time.Second); n < 9 || n > 10 {
+		t.Errorf("%d checks in the next 10 seconds", n)
+	}
+	s.asked(silent, 1, time.Unix(1011, 0), time.Unix(1011, 0))
+	if n := run(silent, 11*time.Second, 12*time.Second); n != 5 {
+		t.Errorf("%d checks in a second once the peer was heard from there", n)
+	}
+	answered := pairKey{host, netip.MustParseAddrPort("198.51.100.2:1")}
+	s.answered(answered, time.Unix(1000, 0), time.Millisecond)
+	if n := run(answered, 0, 10*time.Second); n != 50 {
+		t.Errorf("%d checks in 10 seconds of a pair that was answered", n)
+	}
+}

@@ -106,6 +106,9 @@ func (c *conn) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	}
 	to = canonical(to)
 	if isSTUN(b) {
+		if stunType(b) == bindingRequest && c.checks.tooSoon(pairKey{c, to}, time.Now()) {
+			return len(b), nil
+		}
 		c.note(b, to)
 	}
 	c.send(b, to)

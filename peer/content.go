@@ -30,6 +30,7 @@ type description struct {
 const (
 	typeCandidates = "candidates"
 	typeBye        = "bye"
+	typeNote       = "note"
 )
 
 // message is the content of a frame inside a session. Candidates are always
@@ -42,6 +43,7 @@ type message struct {
 	End        bool     `json:"end,omitempty"`
 	Ack        int      `json:"ack,omitempty"`  // how many lines of the receiver's list arrived
 	Want       bool     `json:"want,omitempty"` // the sender lacks an ack: answer at once
+	Note       []byte   `json:"note,omitempty"` // see Peer.Tell
 }
 
 var errContent = errors.New("content of sealed message is not valid")
@@ -102,6 +104,10 @@ func credential(s string) bool {
 	const iceChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	return len(s) <= maxCredential && strings.Trim(s, iceChars) == ""
 }
+
+// MaxNote bounds what Tell takes, in bytes: base64 and the rest of the message
+// have to fit into maxContent.
+const MaxNote = maxContent*3/4 - 256
 
 // encode cannot fail: the types hold nothing that JSON lacks.
 func encode(v any) []byte {

@@ -1,6 +1,12 @@
 package peer
 
-import "sync/atomic"
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/p2ptun/p2ptun/signaling"
+)
 
 // Drops counts what the underlay threw away, since it was made.
 type Drops struct {
@@ -11,10 +17,11 @@ type Drops struct {
 	Overflow   uint64 // packets that found a full queue, or a peer with too many addresses
 	Unsent     uint64 // packets that the socket or a relay did not take
 	Messages   uint64 // sealed messages that did not open or made no sense
+	Stale      uint64 // sealed messages of an earlier session or run, or seen before
 }
 
 type drops struct {
-	junk, filtered, unknown, mismatched, overflow, unsent, messages atomic.Uint64
+	junk, filtered, unknown, mismatched, overflow, unsent, messages, stale atomic.Uint64
 }
 
 func (d *drops) snapshot() Drops {
@@ -26,5 +33,20 @@ func (d *drops) snapshot() Drops {
 		Overflow:   d.overflow.Load(),
 		Unsent:     d.unsent.Load(),
 		Messages:   d.messages.Load(),
+		Stale:      d.stale.Load(),
 	}
+}
+
+// message counts a sealed message that is not taken. The first of a kind is
+// told, as a sign that somebody tries; a stale one is no more than a hint.
+func (d *drops) message(log *slog.Logger, err error) {
+	first, level := d.messages.Add, slog.LevelWarn
+	if signaling.IsStale(err) {
+		first, level = d.stale.Add, slog.LevelInfo
+	}
+	if first(1) == 1 {
+		log.Log(context.Background(), level, "sealed message refused; more of these are only counted", "err", err)
+		return
+	}
+	log.Debug("sealed message refused", "err", err)
 }

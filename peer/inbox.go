@@ -25,6 +25,7 @@ type news struct {
 	online bool
 	epoch  signaling.Epoch
 	woken  bool
+	notes  [][]byte // to be sent
 }
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
@@ -58,11 +59,23 @@ func (in *inbox) wanted() {
 	in.poke()
 }
 
+// tell takes a note to send, and reports false when there are too many.
+func (in *inbox) tell(note []byte) bool {
+	in.mu.Lock()
+	ok := len(in.news.notes) < maxInbox
+	if ok {
+		in.news.notes = append(in.news.notes, note)
+	}
+	in.mu.Unlock()
+	in.poke()
+	return ok
+}
+
 // take returns the news and begins anew.
 func (in *inbox) take() news {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n := in.news
-	in.news.sealed, in.news.woken = nil, false
+	in.news.sealed, in.news.notes, in.news.woken = nil, nil, false
 	return n
 }

@@ -444,7 +444,7 @@ var labNetwork = func() (k config.NetworkPrivateKey) {
 func newMember(t testing.TB, host byte) member {
 	t.Helper()
 	key, wg, seal := config.NewNodeKey(), config.NewWireGuardKey(), config.NewSealingKey()
-	rec, err := signaling.SignRecord(labNetwork, signaling.Record{
+	rec, err := signaling.NetworkAdmin(labNetwork).Record(signaling.Record{
 		Node: key.Public(), Sequence: 1, Name: fmt.Sprintf("n%d", host), IPv4: netip.AddrFrom4([4]byte{10, 77, 0, host}),
 		WireGuard: wg.Public(), Sealing: seal.Public(),
 	})

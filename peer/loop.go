@@ -47,6 +47,7 @@ type loop struct {
 	next    *generation // offered, or checking
 	offer   *offer      // of next, while unanswered
 	offers  *rate.Limiter
+	proof   func() // call it when the peer shows that it has our answer
 
 	restart string // why a new generation is wanted at once; empty: it is not
 	retry   retry
@@ -56,7 +57,9 @@ type loop struct {
 	hasPath bool
 }
 
-func newLoop(p *Peer) *loop { return &loop{p: p, offers: rate.NewLimiter(offerRate, offerBurst)} }
+func newLoop(p *Peer) *loop {
+	return &loop{p: p, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
+}
 
 func (l *loop) run(ctx context.Context) {
 	defer l.shut()
@@ -103,6 +106,9 @@ func (l *loop) take(n news, now time.Time) {
 	}
 	for _, b := range n.sealed {
 		l.open(b, now)
+	}
+	for _, b := range n.notes {
+		l.seal(message{Type: typeNote, Note: b}, l.p.cfg.SendNote)
 	}
 }
 

@@ -151,6 +151,7 @@ func TestMuxRefusesFurtherSources(t *testing.T) {
 
 func TestMuxIsBounded(t *testing.T) {
 	m, c, _ := newTestMux(t)
+	c.checks.asked(pairKey{c, testRemote}, 1, time.Time{}, time.Time{}) // so no check is too soon
 	for range maxSent + 100 {
 		sendCheck(t, c)
 	}
@@ -241,7 +242,7 @@ func TestSourceBeforeResponse(t *testing.T) {
 		order = append(order, "response")
 		return nil
 	})
-	c.checks.source = func(r *Relay, a netip.AddrPort) {
+	c.checks.told = func(r *Relay, a netip.AddrPort) {
 		if r != nil || a != testRemote {
 			t.Errorf("source %v over %v, want %v", a, r, testRemote)
 		}

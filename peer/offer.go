@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/p2ptun/p2ptun/signaling"
@@ -65,17 +67,17 @@ func (l *loop) send(now time.Time) {
 			continue
 		}
 		if m, ok := g.trickle.next(g.ufrag, now); ok {
-			l.seal(m)
+			l.seal(m, l.p.cfg.Send)
 		}
 	}
 }
 
-func (l *loop) seal(m message) {
+func (l *loop) seal(m message, send func([]byte)) {
 	sealed, err := l.p.cfg.Pair.Seal(encode(m))
 	if err != nil {
 		return // the session ended under us, and another begins
 	}
-	l.p.cfg.Send(sealed)
+	send(sealed)
 }
 
 // Offers that are opened: each takes two key encapsulations and a new agent.
@@ -85,10 +87,12 @@ const (
 	offerBurst = 10
 )
 
+var errOffers = errors.New("more offers than anybody needs")
+
 // open handles a sealed message of the peer.
 func (l *loop) open(sealed []byte, now time.Time) {
 	if signaling.IsOffer(sealed) && !l.offers.AllowN(now, 1) {
-		l.p.cfg.Underlay.drops.messages.Add(1)
+		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, errOffers)
 		return
 	}
 	ev, err := l.p.cfg.Pair.Open(sealed)
@@ -97,16 +101,21 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		case signaling.EventOffer:
 			err = l.offered(ev.Content, now)
 		case signaling.EventAnswer:
-			err = l.answered(ev.Content, now)
+			err = l.answered(ev, now)
 		case signaling.EventMessage:
+			if ev.Newest {
+				l.proof()
+			}
 			err = l.told(ev.Content, now)
 		case signaling.EventStale:
 			l.renewed(now)
 		}
 	}
-	if err != nil {
-		l.p.cfg.Underlay.drops.messages.Add(1)
-		l.p.cfg.Log.Debug("sealed message dropped", "err", err)
+	switch {
+	case err != nil:
+		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, err)
+	case ev.Kind == signaling.EventOffer || ev.Kind == signaling.EventAnswer:
+		l.p.cfg.OnSession(ev.At)
 	}
 	if ev.Reply != nil {
 		l.p.cfg.Send(ev.Reply)
@@ -124,11 +133,14 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	if g == nil {
 		return nil
 	}
-	sealed, err := l.p.cfg.Pair.Answer(encode(g.describe()))
+	sealed, key, err := l.p.cfg.Pair.Answer(encode(g.describe()))
 	if err != nil {
 		g.close()
 		return err
 	}
+	l.p.cfg.Keys.Pending(key)
+	l.proof = sync.OnceFunc(func() { l.p.cfg.Keys.Proved(key) })
+	g.checks.setProof(l.proof)
 	// An answer that is lost is sent again when the offer comes again, so
 	// for the peer to go on it must have arrived.
 	g.trickle.described(len(g.trickle.lines), len(d.Candidates))
@@ -143,8 +155,10 @@ func (l *loop) offered(content []byte, now time.Time) error {
 }
 
 // answered starts the generation that was offered.
-func (l *loop) answered(content []byte, now time.Time) error {
-	d, err := decodeDescription(content)
+func (l *loop) answered(ev signaling.Event, now time.Time) error {
+	l.p.cfg.Keys.Agreed(ev.Preshared)
+	l.proof = func() {}
+	d, err := decodeDescription(ev.Content)
 	if err != nil || l.offer == nil {
 		return err
 	}
@@ -162,6 +176,10 @@ func (l *loop) told(content []byte, now time.Time) error {
 	m, err := decodeMessage(content)
 	if err != nil {
 		return err
+	}
+	if m.Type == typeNote {
+		l.p.cfg.OnNote(m.Note)
+		return nil
 	}
 	for _, g := range []*generation{l.current, l.next} {
 		if g == nil || g.started.IsZero() || g.remoteUfrag != m.Ufrag {
@@ -195,7 +213,7 @@ func (l *loop) left(g *generation, now time.Time) {
 func (l *loop) bye() {
 	for _, g := range []*generation{l.current, l.next} {
 		if g != nil && !g.started.IsZero() {
-			l.seal(message{Type: typeBye, Ufrag: g.ufrag})
+			l.seal(message{Type: typeBye, Ufrag: g.ufrag}, l.p.cfg.Send)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
@@ -35,6 +36,10 @@ type Config struct {
 	// or keep sealed.
 	Send func(sealed []byte)
 
+	// SendNote sends a sealed note, as Send does, by the way that seems best for
+	// it. Nil: Send does it.
+	SendNote func(sealed []byte)
+
 	// OnPath takes each new path. A path is replaced, never taken away.
 	// Called from Run's goroutine.
 	OnPath func(Path)
@@ -46,11 +51,47 @@ type Config struct {
 	// block. Nil: nobody is told.
 	OnSource func(relay *Relay, addr netip.AddrPort)
 
+	// OnSession is told, on Run's goroutine, that a session with the peer
+	// begins: what Tell sends from now on it can open. clock is what the peer's
+	// clock showed, signed by it. Nil: nobody is told.
+	OnSession func(clock time.Time)
+
+	// OnNote takes what the peer has told. It is called on Run's goroutine
+	// and may keep the note. Nil: notes are dropped.
+	OnNote func(note []byte)
+
+	// Keys takes the preshared key of each session. Nil: nobody does.
+	Keys Keys
+
 	// Alive is when the last authentic packet of the tunnel came from the
 	// peer. While that is recent no new session is made for what ICE thinks
 	// of the old one. Nil: never. Safe for concurrent use.
 	Alive func() time.Time
 }
+
+// Keys takes the keys that sessions give to the tunnel. A key comes before
+// anything can use the session's paths. Of one Peer all calls but Proved come
+// from Run's goroutine.
+type Keys interface {
+	// Pending takes the key of a session that is about to be answered, and
+	// returns when it will outlive a crash. The peer does not have it yet.
+	Pending(config.PresharedKey)
+
+	// Proved says that the peer has the key that Pending took. It is called
+	// before the check that shows it is answered. It must not block.
+	Proved(config.PresharedKey)
+
+	// Agreed takes the key of a session that the peer answered: it has it, and
+	// will use it once this side has shown that it has it, too. It must not
+	// block.
+	Agreed(config.PresharedKey)
+}
+
+type noKeys struct{}
+
+func (noKeys) Pending(config.PresharedKey) {}
+func (noKeys) Proved(config.PresharedKey)  {}
+func (noKeys) Agreed(config.PresharedKey)  {}
 
 // Peer is one other node as seen from this one. Its methods are safe for
 // concurrent use and do not block, but for Run.
@@ -67,6 +108,18 @@ func New(c Config) *Peer {
 	}
 	if c.OnSource == nil {
 		c.OnSource = func(*Relay, netip.AddrPort) {}
+	}
+	if c.SendNote == nil {
+		c.SendNote = c.Send
+	}
+	if c.OnSession == nil {
+		c.OnSession = func(time.Time) {}
+	}
+	if c.OnNote == nil {
+		c.OnNote = func([]byte) {}
+	}
+	if c.Keys == nil {
+		c.Keys = noKeys{}
 	}
 	if c.Alive == nil {
 		c.Alive = func() time.Time { return time.Time{} }
@@ -96,6 +149,14 @@ func (p *Peer) Receive(sealed []byte) {
 // is online. That a peer goes offline changes nothing but that it is sent no
 // more offers.
 func (p *Peer) SetOnline(online bool, epoch signaling.Epoch) { p.in.setOnline(online, epoch) }
+
+// Tell sends a note of up to MaxNote bytes to the peer, best effort, if there
+// is a session; what both have to know in the end they compare at OnSession.
+func (p *Peer) Tell(note []byte) {
+	if len(note) > MaxNote || !p.in.tell(note) {
+		p.cfg.Underlay.drops.overflow.Add(1)
+	}
+}
 
 // Wake says that packets wait for a path.
 func (p *Peer) Wake() { p.in.wanted() }

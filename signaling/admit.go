@@ -1,8 +1,10 @@
 package signaling
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,15 +19,15 @@ func (k *Keeper) admit(now time.Time, invite *config.KeptInvite, req *JoinReques
 			return a.Record, "", k.sameKeys(a.Record, req)
 		}
 	}
-	switch {
-	case invite.Revoked:
+	switch k.inviteState(invite, now) {
+	case TicketRevoked:
 		return nil, CodeRevoked, nil
-	case len(invite.Admitted) >= invite.Uses:
+	case TicketUsed:
 		return nil, CodeUsed, nil
-	case !now.Before(invite.Expires):
+	case TicketExpired:
 		return nil, CodeExpired, nil
 	}
-	rec, err := k.record(req, invite.Tags)
+	admission, err := k.admission(now, invite, req)
 	if errors.Is(err, errFull) {
 		return nil, CodeLimit, nil
 	}
@@ -33,77 +35,156 @@ func (k *Keeper) admit(now time.Time, invite *config.KeptInvite, req *JoinReques
 		return nil, "", err
 	}
 	updated := *invite
-	updated.Admitted = append(slices.Clone(invite.Admitted), config.Admission{Node: req.Node, Record: rec.Bytes()})
+	updated.Admitted = append(slices.Clone(invite.Admitted), *admission)
 	if err := k.replace(invite, &updated); err != nil {
 		return nil, "", err
 	}
-	return rec.Bytes(), "", nil
+	return admission.Record, "", nil
 }
 
 func (k *Keeper) sameKeys(record []byte, req *JoinRequest) error {
-	rec, err := ParseRecord(k.cfg.Network.Public(), record)
+	rec, err := ParseRecord(k.cfg.Network, record)
 	if err == nil && (rec.WireGuard != req.WireGuard || rec.Sealing != req.Sealing) {
 		err = errors.New("join request: other keys than the node was admitted with")
 	}
 	return err
 }
 
-// record signs a new member's record: its keys must be new, its name and
-// address are made so.
-func (k *Keeper) record(req *JoinRequest, tags []string) (*SignedRecord, error) {
-	taken, err := k.taken()
+// published is what everybody is to hear of an admission. Who is replaced goes
+// first, as two cannot have one name.
+func published(a config.Admission) [][]byte {
+	if a.Revocation == nil {
+		return [][]byte{a.Record}
+	}
+	return [][]byte{a.Revocation, a.Record}
+}
+
+// admission signs what makes a member of the machine.
+func (k *Keeper) admission(now time.Time, invite *config.KeptInvite, req *JoinRequest) (*config.Admission, error) {
+	r := Record{Node: req.Node, Sequence: 1, Name: req.Name, WireGuard: req.WireGuard, Sealing: req.Sealing, Tags: invite.Tags}
+	if invite.MemberExpires > 0 {
+		r.Expires = now.Add(invite.MemberExpires)
+	}
+	a := &config.Admission{Node: req.Node}
+	used, err := k.inUse(k.cfg.Roster.records)
 	if err != nil {
 		return nil, err
 	}
-	name, ok := freeName(req.Name, func(n string) bool { return taken.names[n] })
-	addr, free := freeAddress(k.cfg.Prefix, func(a netip.Addr) bool { return taken.addrs[a] })
-	switch {
-	case taken.nodes[req.Node], taken.wireGuard[req.WireGuard], taken.sealing[req.Sealing.Hash()]:
-		return nil, errors.New("join request: its keys are another member's")
-	case !ok || !free:
+	if used.clash(&r) == clashKey || k.cfg.Roster.IsRevoked(req.Node) {
+		return nil, errors.New("join request: its keys are another member's, or were revoked")
+	}
+	if old, ok := k.replaced(invite); ok {
+		revocation, err := k.cfg.Admin.Revoke(old.Node)
+		if err != nil {
+			return nil, err
+		}
+		a.Revocation, r.Name, r.IPv4 = revocation.Bytes(), old.Name, old.IPv4
+	} else if !used.place(&r, k.cfg.Prefix) {
 		return nil, errFull
 	}
-	return SignRecord(k.cfg.Network, Record{
-		Node: req.Node, Sequence: 1, Name: name, IPv4: addr,
-		WireGuard: req.WireGuard, Sealing: req.Sealing, Tags: tags,
-	})
+	rec, err := k.cfg.Admin.Record(r)
+	if err != nil {
+		return nil, err
+	}
+	a.Record = rec.Bytes()
+	return a, nil
+}
+
+// replaced is the record of the member whose place the invite's machine takes.
+// There is none any more where somebody has revoked it since, or it has become an
+// admin, whom a delegate cannot revoke: then the machine is new like any other.
+func (k *Keeper) replaced(invite *config.KeptInvite) (*SignedRecord, bool) {
+	rec, ok := k.cfg.Roster.Record(invite.Replaces)
+	return rec, ok && (k.cfg.Admin.IsNetwork() || !k.cfg.Roster.IsAdmin(rec.Node))
 }
 
 var errFull = errors.New("join request: the network is full")
 
-// taken is what members have that a new one must not have.
-type taken struct {
-	names     map[string]bool
-	addrs     map[netip.Addr]bool
-	nodes     map[config.NodeKey]bool
-	wireGuard map[config.WireGuardKey]bool
-	sealing   map[[32]byte]bool // hashes
-}
-
-// taken collects from members, and from machines admitted but not yet
-// published.
-func (k *Keeper) taken() (*taken, error) {
-	t := &taken{map[string]bool{}, map[netip.Addr]bool{}, map[config.NodeKey]bool{}, map[config.WireGuardKey]bool{}, map[[32]byte]bool{}}
-	for _, r := range k.cfg.Roster.known {
-		t.add(&r.Record)
+// inUse collects from these records, and from machines admitted but not yet
+// published. Addresses of revoked nodes are not given again: who has not heard
+// of the revocation yet would take the new one for an impostor.
+func (k *Keeper) inUse(records map[config.NodeKey]*SignedRecord) (*inUse, error) {
+	u := newInUse()
+	for _, rec := range records {
+		u.add(&rec.Record)
+	}
+	for _, s := range k.cfg.Roster.known {
+		if s.record != nil && k.cfg.Roster.revoked[s.Node] {
+			u.addrs[s.record.IPv4] = true
+		}
 	}
 	for _, i := range k.invites {
 		for _, a := range i.Admitted {
-			if t.nodes[a.Node] {
+			if k.cfg.Roster.knows(a.Node) {
 				continue // its newest record counts
 			}
-			r, err := ParseRecord(k.cfg.Network.Public(), a.Record)
+			r, err := ParseRecord(k.cfg.Network, a.Record)
 			if err != nil {
 				return nil, err
 			}
-			t.add(&r.Record)
+			u.add(&r.Record)
 		}
 	}
-	return t, nil
+	return u, nil
 }
 
-func (t *taken) add(r *Record) {
-	t.names[r.Name], t.addrs[r.IPv4], t.nodes[r.Node], t.wireGuard[r.WireGuard], t.sealing[r.Sealing.Hash()] = true, true, true, true, true
+// place gives the record a name like the one it wants and an address of the
+// prefix that nobody has, its own if it has one, and says whether there are any.
+func (u *inUse) place(r *Record, prefix netip.Prefix) bool {
+	name, ok := freeName(r.Name, func(n string) bool { return u.names[n] })
+	addr, free := r.IPv4, r.IPv4.IsValid() && !u.addrs[r.IPv4]
+	if !free {
+		addr, free = freeAddress(prefix, func(a netip.Addr) bool { return u.addrs[a] })
+	}
+	r.Name, r.IPv4 = name, addr
+	return ok && free
+}
+
+// Owed returns the revocations of machines that were replaced, where the one
+// that replaces is known already: it has shown its record itself, because this
+// keeper ended before it could publish both.
+func (k *Keeper) Owed() [][]byte {
+	var owed [][]byte
+	for _, i := range k.invites {
+		for _, a := range i.Admitted {
+			if a.Revocation != nil && k.cfg.Roster.knows(a.Node) && !k.cfg.Roster.Has(sha256.Sum256(a.Revocation)) {
+				owed = append(owed, a.Revocation)
+			}
+		}
+	}
+	return owed
+}
+
+// Mend signs anew those records of this admin's that lost to another admin's,
+// under a name and an address that are free. It returns what to publish. Who has
+// a key of another member stays lost.
+func (k *Keeper) Mend() ([][]byte, error) {
+	r := k.cfg.Roster
+	if len(r.records) == len(r.members) {
+		return nil, nil
+	}
+	used, err := k.inUse(r.members)
+	if err != nil {
+		return nil, err
+	}
+	var mended [][]byte
+	for _, rec := range slices.SortedFunc(maps.Values(r.records), byNode) {
+		if r.members[rec.Node] != nil || !k.cfg.Admin.Signed(rec.statement) {
+			continue
+		}
+		again := rec.Record
+		again.Sequence, err = r.next(k.cfg.Admin, rec.statement)
+		if err != nil || used.clash(&again) != clashAddress || !used.place(&again, k.cfg.Prefix) {
+			continue
+		}
+		signed, err := k.cfg.Admin.Record(again)
+		if err != nil {
+			return nil, err
+		}
+		used.add(&again)
+		mended = append(mended, signed.Bytes())
+	}
+	return mended, nil
 }
 
 func freeName(want string, taken func(string) bool) (string, bool) {

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/p2ptun/p2ptun/config"
 )
 
 func TestNamesAreMadeUnique(t *testing.T) {
@@ -36,22 +34,12 @@ func TestNamesAreMadeUnique(t *testing.T) {
 func TestAddresses(t *testing.T) {
 	k := newTestKeeper(t)
 	k.cfg.Prefix = netip.MustParsePrefix("10.77.0.0/29") // six hosts
-	other, err := SignRecord(testNetwork, Record{
-		Node: config.NodeKey{1}, Name: "other", IPv4: netip.MustParseAddr("10.77.0.3"), WireGuard: config.WireGuardKey{1},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	merge(t, k.cfg.Roster, other.Bytes())
+	merge(t, k.cfg.Roster, sign(t, root, member(3)))
 	i := k.invite(t, InviteOptions{Uses: 10})
 	var got []string
 	for range 4 {
-		a := k.joiner(i, "pc").ask(t, k, testTime)
-		rec, err := ParseRecord(testNetwork.Public(), a.Record)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, rec.IPv4.String())
+		j := k.joiner(i, "pc")
+		got = append(got, j.take(t, j.ask(t, k, testTime)).IPv4.String())
 	}
 	if want := []string{"10.77.0.2", "10.77.0.4", "10.77.0.5", "10.77.0.6"}; !slices.Equal(got, want) {
 		t.Errorf("addresses %v, want %v", got, want)
@@ -77,6 +65,19 @@ func TestFreeAddress(t *testing.T) {
 	}
 }
 
+// Who has not heard of a revocation would take another machine at the revoked
+// one's address for an impostor.
+func TestAddressOfARevokedNode(t *testing.T) {
+	k := newTestKeeper(t)
+	i := k.invite(t, InviteOptions{Uses: 10})
+	gone := k.joiner(i, "pc").join(t, k)
+	merge(t, k.cfg.Roster, revoke(t, root, gone.Node))
+	next := k.joiner(i, "pc").join(t, k)
+	if next.IPv4 == gone.IPv4 || next.Name != "pc" {
+		t.Errorf("%v was %v's; the next is %s at %v, want another address and the name pc", gone.IPv4, gone.Node, next.Name, next.IPv4)
+	}
+}
+
 // Keys that a member has are nobody else's, whatever the proofs.
 func TestKeysOfAMember(t *testing.T) {
 	k := newTestKeeper(t)
@@ -89,7 +90,9 @@ func TestKeysOfAMember(t *testing.T) {
 	sealing.self.Sealing = member.self.Sealing
 	changed := k.joiner(i, "x") // under the same invite, with a new WireGuard key
 	changed.self.Node, changed.self.Sealing = member.self.Node, member.self.Sealing
-	for name, j := range map[string]*testJoiner{"node": node, "WireGuard": wg, "sealing": sealing, "changed": changed} {
+	revoked := k.joiner(i, "x")
+	merge(t, k.cfg.Roster, revoke(t, root, revoked.node()))
+	for name, j := range map[string]*testJoiner{"node": node, "WireGuard": wg, "sealing": sealing, "changed": changed, "revoked": revoked} {
 		if msg, _, err := k.Answer(testTime, j.request(t)); err == nil || msg != nil {
 			t.Errorf("%s key: answered, %v", name, err)
 		}

@@ -23,15 +23,17 @@ const (
 	writeTimeout = 5 * time.Second        // one frame
 	backoffMin   = 250 * time.Millisecond // doubled at each failure, with jitter
 	backoffMax   = 10 * time.Second
-	sendQueue    = 256 // frames
+	copiedMin    = time.Minute     // instead, after a CodeCopied: at random, so that
+	copiedMax    = 5 * time.Minute // one of the two machines has its turn for a while
+	sendQueue    = 256             // frames
 )
 
 // Credential is what a hello shows besides the node's own keys.
 type Credential struct {
-	Record []byte // signed record of a member
-	Access []byte // hub's access key, of a network's creator
-	Ticket []byte // of a joiner
-	Since  uint64 // newest member sequence taken from this hub
+	Proof  [][]byte // of a member, see Hello
+	Access []byte   // hub's access key, of a network's creator
+	Ticket []byte   // of a joiner
+	Since  uint64   // newest Members.Sequence taken from this hub
 }
 
 // Down is delivered like a frame when a connection ended, when the hub refused
@@ -59,6 +61,7 @@ type Client struct {
 	cfg      ClientConfig
 	presence []byte
 	kick     chan struct{}
+	hub      atomic.Pointer[config.Hub]
 	link     atomic.Pointer[link] // nil: no connection
 
 	netDial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: package net's; for tests
@@ -73,10 +76,27 @@ type link struct {
 
 // NewClient returns a client that Run connects.
 func NewClient(cfg ClientConfig) *Client {
-	return &Client{
+	c := &Client{
 		cfg:      cfg,
 		presence: SignPresence(cfg.Self.Node, cfg.Self.Network, cfg.Self.Epoch),
 		kick:     make(chan struct{}, 1),
+	}
+	c.hub.Store(&cfg.Hub)
+	return c
+}
+
+// SetHub makes the client leave its hub for another. It is safe for concurrent
+// use, and does nothing for the hub that it has.
+func (c *Client) SetHub(hub config.Hub) {
+	if hub.Equal(*c.hub.Swap(&hub)) {
+		return
+	}
+	if s := c.link.Load(); s != nil {
+		s.conn.Close() // the reader notices
+	}
+	select {
+	case c.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -85,8 +105,9 @@ func NewClient(cfg ClientConfig) *Client {
 func (c *Client) Run(ctx context.Context) error {
 	backoff, attempt := backoffMin, 0
 	for {
-		urls := c.cfg.Hub.URLs
-		welcomed, err := c.connect(ctx, urls[attempt%len(urls)])
+		hub := c.hub.Load()
+		urls := hub.URLs
+		welcomed, err := c.connect(ctx, hub.Key, urls[attempt%len(urls)])
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -96,11 +117,15 @@ func (c *Client) Run(ctx context.Context) error {
 			continue // the hub's other addresses before a word or a pause
 		}
 		c.cfg.Handle(&Down{Err: err})
+		pause := backoff/2 + mrand.N(backoff)
+		if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code == CodeCopied {
+			pause = copiedMin + mrand.N(copiedMax-copiedMin)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.kick:
-		case <-time.After(backoff/2 + mrand.N(backoff)):
+		case <-time.After(pause):
 		}
 		backoff = min(2*backoff, backoffMax)
 	}
@@ -141,11 +166,12 @@ func (c *Client) Send(m Message) bool {
 }
 
 // connect makes one connection and serves it to its end.
-func (c *Client) connect(ctx context.Context, url string) (welcomed bool, err error) {
-	conn, err := c.dial(ctx, url)
+func (c *Client) connect(ctx context.Context, key config.HubKey, url string) (welcomed bool, err error) {
+	s, err := c.dial(ctx, key, url)
 	if err != nil {
 		return false, err
 	}
+	conn := s.Conn
 	defer conn.Close()
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -159,7 +185,7 @@ func (c *Client) connect(ctx context.Context, url string) (welcomed bool, err er
 	}()
 	conn.SetReadLimit(MaxFrame)
 	conn.SetReadDeadline(time.Now().Add(dialTimeout))
-	welcome, err := c.handshake(conn)
+	welcome, err := c.handshake(s)
 	if err != nil {
 		return false, err
 	}
@@ -187,12 +213,19 @@ func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welco
 		<-written
 	}()
 	c.cfg.Handle(welcome)
+	var refusal *Error
 	for {
 		m, err := read(conn)
+		if err != nil && refusal != nil {
+			return refusal // it says more than the end that follows it
+		}
 		if err != nil {
 			return fmt.Errorf("connection to the hub: %w", err)
 		}
 		alive()
+		if e, ok := m.(*Error); ok && e.To == nil {
+			refusal = e
+		}
 		if m != nil {
 			c.cfg.Handle(m)
 		}

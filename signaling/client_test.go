@@ -22,10 +22,10 @@ import (
 func TestClientHandshake(t *testing.T) {
 	sent := false
 	prepare := func(l *hubLab) {
-		l.credit = Credential{Record: []byte("record"), Access: []byte("access"), Ticket: []byte("ticket"), Since: 7}
+		l.credit = Credential{Proof: [][]byte{[]byte("record")}, Access: []byte("access"), Ticket: []byte("ticket"), Since: 7}
 		l.onEvent = func(m Message) {
 			if _, ok := m.(*Welcome); ok {
-				sent = l.client.Send(&Members{Records: [][]byte{[]byte("mine")}})
+				sent = l.client.Send(&Members{Statements: [][]byte{[]byte("mine")}})
 			}
 		}
 	}
@@ -39,7 +39,7 @@ func TestClientHandshake(t *testing.T) {
 			t.Error("the hello's node or presence is not valid")
 		}
 		h := c.hello
-		if string(h.Record) != "record" || string(h.Ticket) != "ticket" || h.Since != 7 {
+		if string(h.Proof[0]) != "record" || string(h.Ticket) != "ticket" || h.Since != 7 {
 			t.Errorf("hello %+v", h)
 		}
 		if !bytes.Equal(h.Access, c.shake.AccessProof([]byte("access"))) || bytes.Contains(h.Access, []byte("access")) {
@@ -47,7 +47,7 @@ func TestClientHandshake(t *testing.T) {
 		}
 		if !sent {
 			t.Error("Send failed while the Welcome was delivered")
-		} else if m, ok := c.read().(*Members); !ok || string(m.Records[0]) != "mine" {
+		} else if m, ok := c.read().(*Members); !ok || string(m.Statements[0]) != "mine" {
 			t.Errorf("the frame sent on the Welcome came as %+v", m)
 		}
 	})
@@ -409,10 +409,63 @@ func TestClientMeetsSomethingElse(t *testing.T) {
 			server := httptest.NewServer(c.handler)
 			defer server.Close()
 			client := NewClient(ClientConfig{Self: newTestNode(t, "a", 1).self})
-			_, err := client.connect(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http"))
+			_, err := client.connect(t.Context(), config.HubKey{}, "ws"+strings.TrimPrefix(server.URL, "http"))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
 	}
+}
+
+// Of two machines that say they are one node, each waits for minutes, at
+// random; the word of the hub is what is told, not the end that follows it.
+func TestClientThatWasCopied(t *testing.T) {
+	pauses := make(map[time.Duration]bool)
+	inHubLab(t, 1, nil, func(l *hubLab) {
+		for range 5 {
+			c := l.answer()
+			c.send(&Error{Code: CodeOffline, To: &config.NodeKey{}}) // about another: not the end
+			c.send(&Error{Code: CodeCopied, Message: "copied"})
+			c.ws.Close()
+			l.next()
+			l.next()
+			var e *Error
+			if err := l.down(); !errors.As(err, &e) || e.Code != CodeCopied {
+				t.Fatalf("%v, want the hub's word", err)
+			}
+			<-l.dials
+			ended := time.Now()
+			next := l.accept()
+			pause := time.Since(ended)
+			if pause < copiedMin || pause > copiedMax {
+				t.Errorf("tried again after %v, want %v to %v", pause, copiedMin, copiedMax)
+			}
+			pauses[pause] = true
+			next.ws.Close() // any other end: a short pause
+			l.down()
+		}
+	})
+	if len(pauses) < 2 {
+		t.Errorf("the same pause each time: %v", pauses)
+	}
+}
+
+func TestClientTellsWhyItWasCutOff(t *testing.T) {
+	inHubLab(t, 1, nil, func(l *hubLab) {
+		c := l.answer()
+		c.send(&Error{Code: CodeOffline, To: &config.NodeKey{}})
+		l.next()
+		c.ws.Close()
+		if err := l.down(); errors.As(err, new(*Error)) {
+			t.Errorf("%v: a signal's error is not the end's reason", err)
+		}
+		c = l.answer()
+		c.send(&Error{Code: CodeRevoked, Message: "revoked"})
+		l.next()
+		c.ws.Close()
+		var e *Error
+		if err := l.down(); !errors.As(err, &e) || e.Code != CodeRevoked {
+			t.Errorf("%v, want the hub's word", err)
+		}
+	})
 }

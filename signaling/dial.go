@@ -3,51 +3,95 @@ package signaling
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 
 	"github.com/gorilla/websocket"
+	"github.com/p2ptun/p2ptun/config"
 )
 
-func (c *Client) dial(ctx context.Context, url string) (*websocket.Conn, error) {
+// socket is a WebSocket and the TLS session beneath it.
+type socket struct {
+	*websocket.Conn
+	hub      config.HubKey // who it has to be
+	own      bool          // the hub's own certificate: nobody ends TLS in between
+	exporter []byte        // nil without TLS
+}
+
+func (c *Client) dial(ctx context.Context, hub config.HubKey, to string) (*socket, error) {
+	s := &socket{hub: hub}
 	d := websocket.Dialer{
 		NetDialContext: c.netDial, HandshakeTimeout: dialTimeout, Subprotocols: []string{Subprotocol},
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
+		TLSClientConfig: c.tlsConfig(to, s),
 	}
-	conn, resp, err := d.DialContext(ctx, url+Path, nil)
+	conn, resp, err := d.DialContext(ctx, to+Path, nil)
+	var stranger *certificateError
 	switch {
+	case errors.As(err, &stranger):
+		return nil, stranger.error
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
-		return nil, fmt.Errorf("%s answered %q: it is no p2ptun hub, or a proxy stands before it", url, resp.Status)
+		return nil, fmt.Errorf("%s answered %q: it is no p2ptun hub, or a proxy stands before it", to, resp.Status)
 	case err != nil:
-		return nil, fmt.Errorf("cannot reach the hub at %s: %w", url, err)
+		return nil, fmt.Errorf("cannot reach the hub at %s: %w", to, err)
 	case conn.Subprotocol() != Subprotocol:
 		conn.Close()
-		return nil, fmt.Errorf("%s does not speak %s", url, Subprotocol)
+		return nil, fmt.Errorf("%s does not speak %s", to, Subprotocol)
 	}
-	return conn, nil
+	s.Conn = conn
+	if s.exporter, err = Exporter(conn.NetConn()); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", to, err)
+	}
+	return s, nil
+}
+
+// tlsConfig notes in s whose certificate it is. A stranger is refused before
+// the hello, which holds the record and the ticket, is sent.
+func (c *Client) tlsConfig(to string, s *socket) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		InsecureSkipVerify: true, // not skipped, but done below
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			u, err := url.Parse(to)
+			if err != nil {
+				return err
+			}
+			s.own, err = checkCertificate(cs.PeerCertificates, s.hub, u.Hostname(), nil)
+			return err
+		},
+	}
 }
 
 // handshake proves both ends to each other.
-func (c *Client) handshake(conn *websocket.Conn) (*Welcome, error) {
-	challenge, err := expect[*Challenge](conn)
+func (c *Client) handshake(s *socket) (*Welcome, error) {
+	challenge, err := expect[*Challenge](s.Conn)
 	if err != nil {
 		return nil, err
 	}
 	if len(challenge.Nonce) != NonceSize {
 		return nil, fmt.Errorf("handshake with the hub: a nonce of %d bytes", len(challenge.Nonce))
 	}
-	if challenge.Hub != c.cfg.Hub.Key {
-		return nil, fmt.Errorf("the hub says it is %v, not %v: its state was lost or another hub took its address", challenge.Hub, c.cfg.Hub.Key)
+	if challenge.Hub != s.hub {
+		return nil, anotherHub(challenge.Hub, s.hub)
 	}
 	nonce := make([]byte, NonceSize)
 	rand.Read(nonce)
 	h := Handshake{HubNonce: challenge.Nonce, NodeNonce: nonce, Hub: challenge.Hub, Network: c.cfg.Network, Node: c.cfg.Self.Node.Public()}
+	// The hub's word that a proxy ends TLS is taken where one may, and no
+	// danger if it is a lie: a hub that ends TLS signs and takes nothing
+	// that does not cover its own session.
+	if s.own || challenge.TLS {
+		h.TLSExporter = s.exporter
+	}
 	cred := c.cfg.Credential()
 	hello := &Hello{
 		Network: h.Network, Node: h.Node, Nonce: nonce, Signature: h.SignHello(c.cfg.Self.Node),
 		Epoch: c.cfg.Self.Epoch, Presence: c.presence,
-		Record: cred.Record, Ticket: cred.Ticket, Since: cred.Since,
+		Proof: cred.Proof, Ticket: cred.Ticket, Since: cred.Since,
 	}
 	if len(cred.Access) > 0 {
 		hello.Access = h.AccessProof(cred.Access)
@@ -56,10 +100,10 @@ func (c *Client) handshake(conn *websocket.Conn) (*Welcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFrame(conn, frame); err != nil {
+	if err := writeFrame(s.Conn, frame); err != nil {
 		return nil, fmt.Errorf("hello: %w", err)
 	}
-	welcome, err := expect[*Welcome](conn)
+	welcome, err := expect[*Welcome](s.Conn)
 	if err != nil {
 		return nil, err
 	}

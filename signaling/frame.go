@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"unicode"
 
 	"github.com/p2ptun/p2ptun/config"
 )
@@ -31,9 +32,10 @@ type Message interface{ frameType() string }
 type Challenge struct {
 	Nonce []byte        `json:"nonce"`
 	Hub   config.HubKey `json:"hub"`
+	TLS   bool          `json:"tls,omitempty"` // the hub ends TLS itself; see Handshake.TLSExporter
 }
 
-// Hello is the node's answer. With a Record it comes as a member, with a
+// Hello is the node's answer. With a Proof it comes as a member, with a
 // Ticket as a joiner, with Access besides it may create its network.
 type Hello struct {
 	Network   config.NetworkKey `json:"network"`
@@ -42,7 +44,7 @@ type Hello struct {
 	Signature []byte            `json:"signature"` // see Handshake.SignHello
 	Epoch     Epoch             `json:"epoch"`
 	Presence  []byte            `json:"presence"`         // signature over the epoch
-	Record    []byte            `json:"record,omitempty"` // own signed record
+	Proof     [][]byte          `json:"proof,omitempty"`  // statements: own record, before it the delegation of its signer
 	Access    []byte            `json:"access,omitempty"` // see Handshake.AccessProof
 	Ticket    []byte            `json:"ticket,omitempty"`
 	Since     uint64            `json:"since,omitempty"` // last Members.Sequence that was taken from this hub
@@ -55,17 +57,20 @@ type Welcome struct {
 	Observed  string `json:"observed,omitempty"` // the node's address as the hub sees it
 }
 
-// Members carries records. From the hub: a page of those that changed after
+// Members carries statements. From the hub: a page of those that changed after
 // the sequence the node named, then each change as it happens. Digest, on the
-// last page, covers all the hub has (see Digest). From a node: records to
+// last page, covers all the hub has (see Digest). From a node: statements to
 // publish.
 type Members struct {
-	Records  [][]byte `json:"records,omitempty"`
-	Sequence uint64   `json:"sequence,omitempty"`
-	More     bool     `json:"more,omitempty"`
-	Digest   []byte   `json:"digest,omitempty"`
-	Since    *uint64  `json:"since,omitempty"` // from a node: send again all after this sequence
+	Statements [][]byte `json:"statements,omitempty"`
+	Sequence   uint64   `json:"sequence,omitempty"`
+	More       bool     `json:"more,omitempty"`
+	Digest     []byte   `json:"digest,omitempty"`
+	Since      *uint64  `json:"since,omitempty"` // from a node: send again all after this sequence
 }
+
+// MaxProof is how many statements prove a membership at most.
+const MaxProof = 4
 
 // Presence says who came and who went. It is a hint: Online counts only with
 // the node's signature over its epoch.
@@ -132,7 +137,8 @@ type Credentials struct {
 type Error struct {
 	Code    ErrorCode       `json:"code"`
 	Message string          `json:"message"`
-	To      *config.NodeKey `json:"to,omitempty"` // the signal's or join's addressee that is not there
+	To      *config.NodeKey `json:"to,omitempty"`    // the signal's or join's addressee that is not there
+	Proof   []byte          `json:"proof,omitempty"` // with CodeRevoked: the statement that says so
 }
 
 // ErrorCode says what the hub refuses.
@@ -140,7 +146,7 @@ type ErrorCode string
 
 // The codes of an Error.
 const (
-	CodeUnauthorized ErrorCode = "unauthorized" // a signature or the record is not valid
+	CodeUnauthorized ErrorCode = "unauthorized" // a signature or the proof of membership is not valid
 	CodeNetwork      ErrorCode = "network"      // the hub does not know the network, and no access key was shown
 	CodeTicket       ErrorCode = "ticket"       // the hub knows no such invite
 	CodeUsed         ErrorCode = "used"
@@ -150,6 +156,7 @@ const (
 	CodeLimit        ErrorCode = "limit"   // a rate or quota
 	CodeProtocol     ErrorCode = "protocol"
 	CodeReplaced     ErrorCode = "replaced" // the same node connected again
+	CodeCopied       ErrorCode = "copied"   // two machines connect as the same node, in turns
 )
 
 func (e *Error) Error() string { return fmt.Sprintf("hub: %s (%s)", e.Message, e.Code) }
@@ -230,5 +237,27 @@ func Decode(frame []byte) (Message, error) {
 	if err := json.Unmarshal(frame, m); err != nil {
 		return nil, fmt.Errorf("frame %q: %w", head.Type, err)
 	}
+	if e, ok := m.(*Error); ok {
+		e.Message = Printable(e.Message)
+	}
 	return m, nil
+}
+
+// maxPrintable is what is shown of somebody else's words, in characters.
+const maxPrintable = 200
+
+// Printable is a text of somebody else's as it may be shown: in one line, not
+// long, and without what a terminal would obey.
+func Printable(s string) string {
+	clean := []rune{}
+	for _, r := range s {
+		if len(clean) == maxPrintable {
+			return string(clean) + "…"
+		}
+		if !unicode.IsPrint(r) {
+			r = '?'
+		}
+		clean = append(clean, r)
+	}
+	return string(clean)
 }

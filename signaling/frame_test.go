@@ -15,15 +15,15 @@ func testMessages() []Message {
 	return []Message{
 		&Challenge{Nonce: count(1, NonceSize), Hub: config.HubKey{1}},
 		&Hello{Network: config.NetworkKey{1}, Node: key, Nonce: []byte{1}, Signature: []byte{2}, Epoch: 1<<64 - 1, Presence: []byte{3},
-			Record: []byte{4}, Access: []byte{5}, Ticket: []byte{6}, Since: since},
+			Proof: [][]byte{{4}, {7}}, Access: []byte{5}, Ticket: []byte{6}, Since: since},
 		&Welcome{Signature: []byte{1}, Member: true, Observed: "192.0.2.1:1"},
-		&Members{Records: [][]byte{{1}, {2, 3}}, Sequence: since, More: true, Digest: []byte{4}, Since: &since},
+		&Members{Statements: [][]byte{{1}, {2, 3}}, Sequence: since, More: true, Digest: []byte{4}, Since: &since},
 		&Presence{Online: []Online{{Node: key, Epoch: 7, Signature: []byte{1}}}, Offline: []config.NodeKey{key}},
 		&Signal{From: key, To: config.NodeKey{2}, Sealed: []byte("<&>\"")},
 		&Join{From: key, To: config.NodeKey{2}, Sealed: []byte{1}},
 		&Tickets{Tickets: []Ticket{{Hash: []byte{1}, State: TicketUsed}}},
 		&Credentials{Servers: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:3478")}, Username: "u", Password: "p", Expires: 1},
-		&Error{Code: CodeOffline, Message: "not here", To: &key},
+		&Error{Code: CodeOffline, Message: "not here", To: &key, Proof: []byte{1}},
 	}
 }
 
@@ -80,9 +80,9 @@ func TestDecode(t *testing.T) {
 }
 
 func TestFrameSize(t *testing.T) {
-	m := &Error{}
+	m := &Credentials{Username: "x"}
 	frame, _ := Encode(m)
-	m.Message = strings.Repeat("x", MaxFrame-len(frame))
+	m.Username = strings.Repeat("x", 1+MaxFrame-len(frame))
 	frame, err := Encode(m)
 	if err != nil || len(frame) != MaxFrame {
 		t.Fatalf("%d bytes, %v: the test is wrong", len(frame), err)
@@ -93,7 +93,7 @@ func TestFrameSize(t *testing.T) {
 	if _, err := Decode(append(frame, ' ')); err == nil {
 		t.Error("decoded a byte more")
 	}
-	m.Message += "x"
+	m.Username += "x"
 	if _, err := Encode(m); err == nil {
 		t.Error("encoded a byte more")
 	}
@@ -101,5 +101,24 @@ func TestFrameSize(t *testing.T) {
 		if _, err := Encode(m); err != nil {
 			t.Errorf("%T with the longest sealed message: %v", m, err)
 		}
+	}
+}
+
+// What others say is shown in one line, and commands no terminal.
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                         "",
+		"the hub is full":          "the hub is full",
+		"a\nhint: run \x1b[2Jthis": "a?hint: run ?[2Jthis",
+		"größer \u202e":            "größer ?",
+		strings.Repeat("x", 300):   strings.Repeat("x", 200) + "…",
+	} {
+		if got := Printable(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	m, err := Decode([]byte(`{"type":"error","code":"limit","message":"a\u001b[2J"}`))
+	if e, ok := m.(*Error); err != nil || !ok || e.Message != "a?[2J" {
+		t.Errorf("got %+v, %v", m, err)
 	}
 }

@@ -25,6 +25,13 @@ const frameHeader = 1 + 8 + 8
 
 var errReplay = errors.New("sealed message: seen before, or too old")
 
+// IsStale says of an error of Pair.Open that the message came too late: it was
+// opened before, or is of an earlier session or run. That happens to honest
+// peers, too, and is all that a replay comes to.
+func IsStale(err error) bool {
+	return errors.Is(err, errReplay) || errors.Is(err, errOld) || errors.Is(err, errNoSession)
+}
+
 func newFrames(session uint64, sealKey, openKey []byte) *frames {
 	f := &frames{session: session}
 	f.seals, _ = chacha20poly1305.New(sealKey) // fails only for a wrong length
@@ -43,8 +50,11 @@ func (f *frames) seal(content []byte) []byte {
 }
 
 func (f *frames) open(msg []byte) ([]byte, error) {
-	if len(msg) < frameHeader+chacha20poly1305.Overhead || binary.BigEndian.Uint64(msg[1:]) != f.session {
+	if len(msg) < frameHeader+chacha20poly1305.Overhead {
 		return nil, errSeal
+	}
+	if binary.BigEndian.Uint64(msg[1:]) != f.session {
+		return nil, errOld
 	}
 	counter := binary.BigEndian.Uint64(msg[9:])
 	content, err := f.opens.Open(nil, frameNonce(counter), msg[frameHeader:], msg[:frameHeader])

@@ -29,12 +29,15 @@ func NewEpoch(boot uint32) Epoch {
 // proofs of the handshake cover it, so none can be carried to another hub,
 // connection or network.
 type Handshake struct {
-	HubNonce    []byte // NonceSize bytes
-	NodeNonce   []byte // NonceSize bytes
-	Hub         config.HubKey
-	Network     config.NetworkKey
-	Node        config.NodeKey
-	TLSExporter []byte // empty without TLS of ours
+	HubNonce  []byte // NonceSize bytes
+	NodeNonce []byte // NonceSize bytes
+	Hub       config.HubKey
+	Network   config.NetworkKey
+	Node      config.NodeKey
+	// TLSExporter is the hub's TLS session, see Exporter, so that nobody who
+	// ends TLS in between gets anywhere. It is empty where the hub ends none:
+	// it serves plain HTTP, perhaps behind a proxy that does.
+	TLSExporter []byte
 }
 
 func (h *Handshake) bytes() []byte {

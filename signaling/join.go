@@ -76,10 +76,8 @@ type JoinAnswer struct {
 	Refusal      ErrorCode // CodeUsed, CodeExpired, CodeRevoked, CodeLimit; "" admits
 	NetworkName  string
 	Prefix       netip.Prefix // IPv4
-	Record       []byte       // signed, of the joiner
 	DiscoveryKey [32]byte
-	Hub          config.Hub
-	Members      []byte // digest of the keeper's member list
+	Statements   [][]byte // the network's hub list, the joiner's record, and what proves them
 }
 
 // Joiner is the joining side of one exchange. It is not safe for concurrent

@@ -239,10 +239,10 @@ func testAnswers() map[string]JoinAnswer {
 	return map[string]JoinAnswer{
 		"refusal": {Refusal: CodeExpired},
 		"admission": {
-			NetworkName: "home", Prefix: netip.MustParsePrefix("10.77.0.0/16"), Record: goldenBody(), DiscoveryKey: [32]byte{1},
-			Hub:     config.Hub{URLs: []string{"ws://192.0.2.1:443", "ws://[2001:db8::1]:443"}, Key: config.HubKey{2}},
-			Members: count(1, 32),
+			NetworkName: "home", Prefix: netip.MustParsePrefix("10.77.0.0/16"), DiscoveryKey: [32]byte{1},
+			Statements: [][]byte{count(1, 130), goldenBody()},
 		},
+		"no statements": {NetworkName: "home", Prefix: netip.MustParsePrefix("10.0.0.0/8")},
 	}
 }
 
@@ -288,10 +288,8 @@ func TestJoinAnswerIsDecodedStrictly(t *testing.T) {
 	for name, change := range map[string]func(*JoinAnswer){
 		"host bits in the prefix": func(a *JoinAnswer) { a.Prefix = netip.MustParsePrefix("10.77.0.1/16") },
 		"prefix too long":         func(a *JoinAnswer) { a.Prefix = netip.PrefixFrom(netip.MustParseAddr("10.77.0.0"), 33) },
-		"no hub":                  func(a *JoinAnswer) { a.Hub.URLs = nil },
-		"too many hubs":           func(a *JoinAnswer) { a.Hub.URLs = slices.Repeat(a.Hub.URLs, 5) },
-		"a hub that is none":      func(a *JoinAnswer) { a.Hub.URLs = []string{"http://192.0.2.1"} },
 		"a bad network name":      func(a *JoinAnswer) { a.NetworkName = "Home" },
+		"no network name":         func(a *JoinAnswer) { a.NetworkName = "" },
 	} {
 		a := testAnswers()["admission"]
 		change(&a)

@@ -3,7 +3,6 @@ package signaling
 import (
 	"net/netip"
 
-	"github.com/p2ptun/p2ptun/config"
 	"golang.org/x/crypto/cryptobyte"
 )
 
@@ -39,8 +38,8 @@ func (r *JoinRequest) unmarshal(body []byte) error {
 // marshal makes the body of an answer:
 //
 //	version (1) ‖ refusal (1+n), which if it is empty is followed by
-//	‖ network name (1+n) ‖ prefix (4+1) ‖ record (2+n) ‖ discovery key (32)
-//	‖ URL count (1) ‖ URLs (1+n each) ‖ hub key (32) ‖ members' digest (1+n)
+//	‖ network name (1+n) ‖ prefix (4+1) ‖ discovery key (32)
+//	‖ statement count (1) ‖ statements (2+n each)
 func (a *JoinAnswer) marshal() ([]byte, error) {
 	b := cryptobyte.NewBuilder([]byte{joinVersion})
 	addString(b, string(a.Refusal))
@@ -50,21 +49,18 @@ func (a *JoinAnswer) marshal() ([]byte, error) {
 	addString(b, a.NetworkName)
 	b.AddBytes(a.Prefix.Addr().AsSlice())
 	b.AddUint8(uint8(a.Prefix.Bits()))
-	addBytes16(b, a.Record)
 	b.AddBytes(a.DiscoveryKey[:])
-	b.AddUint8(uint8(len(a.Hub.URLs)))
-	for _, u := range a.Hub.URLs {
-		addString(b, u)
+	b.AddUint8(uint8(len(a.Statements)))
+	for _, s := range a.Statements {
+		addBytes16(b, s)
 	}
-	b.AddBytes(a.Hub.Key[:])
-	addString(b, string(a.Members))
 	return b.Bytes()
 }
 
 func (a *JoinAnswer) unmarshal(body []byte) error {
 	s := cryptobyte.String(body)
-	var version, bits, urls uint8
-	var refusal, members string
+	var version, bits, statements uint8
+	var refusal string
 	if !s.ReadUint8(&version) || version != joinVersion {
 		return errVersion
 	}
@@ -79,16 +75,14 @@ func (a *JoinAnswer) unmarshal(body []byte) error {
 	}
 	var ip [4]byte
 	ok := readString(&s, &a.NetworkName) && s.CopyBytes(ip[:]) && s.ReadUint8(&bits) &&
-		readBytes16(&s, &a.Record) && s.CopyBytes(a.DiscoveryKey[:]) && s.ReadUint8(&urls)
-	for range urls {
-		var u string
-		ok = ok && readString(&s, &u) && config.CheckHubURL(u) == nil
-		a.Hub.URLs = append(a.Hub.URLs, u)
+		s.CopyBytes(a.DiscoveryKey[:]) && s.ReadUint8(&statements)
+	for range statements {
+		var raw []byte
+		ok = ok && readBytes16(&s, &raw)
+		a.Statements = append(a.Statements, raw)
 	}
-	ok = ok && s.CopyBytes(a.Hub.Key[:]) && readString(&s, &members) && s.Empty()
 	a.Prefix = netip.PrefixFrom(netip.AddrFrom4(ip), int(bits))
-	a.Members = []byte(members)
-	if !ok || !a.Prefix.IsValid() || a.Prefix != a.Prefix.Masked() || urls == 0 || urls > config.MaxHubURLs {
+	if !ok || !s.Empty() || !a.Prefix.IsValid() || a.Prefix != a.Prefix.Masked() {
 		return errFormat
 	}
 	return CheckName(a.NetworkName)

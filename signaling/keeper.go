@@ -2,7 +2,6 @@ package signaling
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
@@ -12,7 +11,7 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 )
 
-// Keeper admits machines under the invites that this node made, by its own
+// Keeper admits machines under the invites that this node keeps, by its own
 // state and clock; the hub only carries what it says. It is not safe for
 // concurrent use.
 type Keeper struct {
@@ -32,73 +31,19 @@ type admitted struct {
 type KeeperConfig struct {
 	Self        *Self
 	WireGuard   config.WireGuardPrivateKey
-	Network     config.NetworkPrivateKey
+	Network     config.NetworkKey
+	Admin       Admin // whose signature admits
 	NetworkName string
 	Prefix      netip.Prefix
 	Discovery   [32]byte
-	Hub         config.Hub
+	Hub         func() config.Hub                // for new invites
 	Roster      *Roster                          // shared with the caller's goroutine
 	Save        func([]*config.KeptInvite) error // durable when it returns
 }
 
-// InviteOptions limit a new invite.
-type InviteOptions struct {
-	Uses    int           // machines that may join; 0 means 1
-	Expires time.Duration // from now; 0 means 24 hours
-	Tags    []string      // that the machines get
-}
-
-const (
-	defaultInviteLife = 24 * time.Hour
-	maxInvites        = 500 // so that the tickets of all fit one frame
-	maxInviteUses     = 10_000
-	keepClosed        = 30 * 24 * time.Hour // after its end an invite is forgotten
-)
-
 // NewKeeper returns the keeper of these invites, as its Save wrote them.
 func NewKeeper(cfg KeeperConfig, invites []*config.KeptInvite) *Keeper {
 	return &Keeper{cfg: cfg, invites: invites, waiting: make(map[config.NodeKey]admitted)}
-}
-
-// Invite makes an invite; it is durable when Invite returns.
-func (k *Keeper) Invite(now time.Time, o InviteOptions) (config.Invite, error) {
-	if o.Uses == 0 {
-		o.Uses = 1
-	}
-	if o.Expires == 0 {
-		o.Expires = defaultInviteLife
-	}
-	k.prune(now)
-	switch {
-	case o.Uses < 0 || o.Uses > maxInviteUses:
-		return config.Invite{}, fmt.Errorf("invite: %d uses, want 1 to %d", o.Uses, maxInviteUses)
-	case o.Expires < 0:
-		return config.Invite{}, fmt.Errorf("invite: expires %v before it is made", -o.Expires)
-	case len(k.invites) >= maxInvites:
-		return config.Invite{}, fmt.Errorf("invite: %d are open already", maxInvites)
-	case len(o.Tags) > maxTags:
-		return config.Invite{}, fmt.Errorf("invite: %d tags, at most %d", len(o.Tags), maxTags)
-	}
-	for _, t := range o.Tags {
-		if err := checkLabel(t); err != nil {
-			return config.Invite{}, fmt.Errorf("invite: tag %w", err)
-		}
-	}
-	i := k.token()
-	rand.Read(i.Secret[:])
-	kept := &config.KeptInvite{Secret: i.Secret[:], Created: now.UTC(), Expires: now.Add(o.Expires).UTC(), Uses: o.Uses, Tags: o.Tags}
-	if err := k.save(append(k.invites, kept)); err != nil {
-		return config.Invite{}, err
-	}
-	return i, nil
-}
-
-func (k *Keeper) token() config.Invite {
-	sealing := k.cfg.Self.Sealing.Public()
-	return config.Invite{
-		Hub: k.cfg.Hub, Network: k.cfg.Network.Public(), Keeper: k.cfg.Self.Node.Public(),
-		KeeperWG: k.cfg.Self.WireGuard, KeeperSeals: sealing.Hash(),
-	}
 }
 
 // Tickets is what the hub has to know of the invites.
@@ -118,11 +63,17 @@ func (k *Keeper) ticketState(i *config.KeptInvite, now time.Time) TicketState {
 	pending := now.Sub(i.Expires) < keepClosed && slices.ContainsFunc(i.Admitted, func(a config.Admission) bool {
 		return !k.cfg.Roster.knows(a.Node)
 	})
-	switch {
-	case i.Revoked:
-		return TicketRevoked
-	case pending:
+	if pending && !k.revoked(i) {
 		return TicketOpen
+	}
+	return k.inviteState(i, now)
+}
+
+// inviteState says whether another machine may join.
+func (k *Keeper) inviteState(i *config.KeptInvite, now time.Time) TicketState {
+	switch {
+	case k.revoked(i):
+		return TicketRevoked
 	case len(i.Admitted) >= i.Uses:
 		return TicketUsed
 	case !now.Before(i.Expires):
@@ -152,14 +103,13 @@ func (k *Keeper) Answer(now time.Time, request []byte) ([]byte, *JoinRequest, er
 	if w, ok := k.waiting[req.Node]; ok && w.request == hash {
 		return w.answer, req, nil
 	}
-	answer := &JoinAnswer{
-		NetworkName: k.cfg.NetworkName, Prefix: k.cfg.Prefix, DiscoveryKey: k.cfg.Discovery,
-		Hub: k.cfg.Hub, Members: k.cfg.Roster.Digest(),
-	}
-	answer.Record, answer.Refusal, err = k.admit(now, invite, req)
+	answer := &JoinAnswer{NetworkName: k.cfg.NetworkName, Prefix: k.cfg.Prefix, DiscoveryKey: k.cfg.Discovery}
+	var record []byte
+	record, answer.Refusal, err = k.admit(now, invite, req)
 	if err != nil {
 		return nil, nil, err
 	}
+	answer.Statements = k.statements(record)
 	msg, ack, err := SealJoinAnswer(k.cfg.Self, req, request, answer)
 	if err != nil {
 		return nil, nil, err
@@ -170,8 +120,30 @@ func (k *Keeper) Answer(now time.Time, request []byte) ([]byte, *JoinRequest, er
 	return msg, req, nil
 }
 
-// Ack takes an acknowledgement. It returns the record to publish now.
-func (k *Keeper) Ack(from config.NodeKey, msg []byte) ([]byte, bool) {
+// statements is what a new member has to know from its keeper, who is nobody
+// it could ask for proof: the rest it hears from anyone.
+func (k *Keeper) statements(record []byte) [][]byte {
+	var all [][]byte
+	signers := map[Signer]bool{Signer(k.cfg.Network): true}
+	add := func(s *Statement) {
+		if s == nil {
+			return
+		}
+		if d := k.cfg.Roster.delegation(config.NodeKey(s.Signer)); d != nil && !signers[s.Signer] {
+			all = append(all, d.raw)
+			signers[s.Signer] = true
+		}
+		all = append(all, s.raw)
+	}
+	add(k.cfg.Roster.hubs)
+	if s, err := ParseStatement(k.cfg.Network, record); err == nil {
+		add(s)
+	}
+	return all
+}
+
+// Ack takes an acknowledgement. It returns the statements to publish now.
+func (k *Keeper) Ack(from config.NodeKey, msg []byte) ([][]byte, bool) {
 	w, ok := k.waiting[from]
 	if !ok || !hmac.Equal(w.ack, msg) {
 		return nil, false
@@ -180,7 +152,7 @@ func (k *Keeper) Ack(from config.NodeKey, msg []byte) ([]byte, bool) {
 	for _, i := range k.invites {
 		for _, a := range i.Admitted {
 			if a.Node == from {
-				return a.Record, true
+				return published(a), true
 			}
 		}
 	}
@@ -204,13 +176,4 @@ func (k *Keeper) save(invites []*config.KeptInvite) error {
 	}
 	k.invites = invites
 	return nil
-}
-
-// prune forgets invites that ended long ago, and all that are closed when
-// there are too many. The hub goes on telling why they are closed.
-func (k *Keeper) prune(now time.Time) {
-	full := len(k.invites) >= maxInvites
-	k.invites = slices.DeleteFunc(slices.Clone(k.invites), func(i *config.KeptInvite) bool {
-		return k.ticketState(i, now) != TicketOpen && (full || now.Sub(i.Expires) >= keepClosed)
-	})
 }

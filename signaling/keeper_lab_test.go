@@ -20,24 +20,34 @@ type testKeeper struct {
 	failing error // of Save
 }
 
+// newTestKeeper is the machine that has made the network, alone in it.
 func newTestKeeper(t testing.TB) *testKeeper {
 	t.Helper()
+	return keeperOn(t, NewRoster(testNetwork.Public()), root, config.NewNodeKey(), 1)
+}
+
+// newDelegateKeeper is a delegate beside the founder and the other delegates.
+func newDelegateKeeper(t testing.TB, d *testDelegate) *testKeeper {
+	t.Helper()
+	return keeperOn(t, founded(t), d.Admin, d.key, 100)
+}
+
+// keeperOn makes the node a member and an admin in the roster, as "keeper", and
+// its keeper.
+func keeperOn(t testing.TB, roster *Roster, admin Admin, node config.NodePrivateKey, host byte) *testKeeper {
+	t.Helper()
 	k := &testKeeper{wg: config.NewWireGuardKey()}
-	self := &Self{Network: testNetwork.Public().ID(), Node: config.NewNodeKey(), Sealing: config.NewSealingKey(), WireGuard: k.wg.Public(), Epoch: 1}
-	rec, err := SignRecord(testNetwork, Record{
-		Node: self.Node.Public(), Sequence: 1, Name: "keeper", IPv4: netip.MustParseAddr("10.77.0.1"),
+	self := &Self{Network: testNetwork.Public().ID(), Node: node, Sealing: config.NewSealingKey(), WireGuard: k.wg.Public(), Epoch: 1}
+	r := Record{
+		Node: node.Public(), Sequence: 2, Name: "keeper", IPv4: member(host).IPv4,
 		WireGuard: self.WireGuard, Sealing: self.Sealing.Public(),
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	k.record = rec
-	roster := NewRoster(testNetwork.Public())
-	merge(t, roster, rec.Bytes())
+	merge(t, roster, sign(t, root, r), delegate(t, node.Public()))
+	k.record, _ = roster.Get(node.Public())
 	k.Keeper = NewKeeper(KeeperConfig{
-		Self: self, WireGuard: k.wg, Network: testNetwork, NetworkName: "home",
+		Self: self, WireGuard: k.wg, Network: testNetwork.Public(), Admin: admin, NetworkName: "home",
 		Prefix: netip.MustParsePrefix("10.77.0.0/16"), Discovery: [32]byte{5},
-		Hub: config.Hub{URLs: []string{"ws://192.0.2.1:443"}, Key: config.HubKey{6}}, Roster: roster, Save: k.save,
+		Hub: func() config.Hub { return testHub(443) }, Roster: roster, Save: k.save,
 	}, nil)
 	return k
 }
@@ -82,6 +92,18 @@ func (j *testJoiner) request(t testing.TB) []byte {
 	return must2(t)(j.Request(j.sealing, j.name))
 }
 
+// take is what the joiner makes of an answer, knowing nothing but its invite.
+func (j *testJoiner) take(t testing.TB, a *JoinAnswer) *SignedRecord {
+	t.Helper()
+	r := NewRoster(j.invite.Network)
+	merge(t, r, a.Statements...)
+	rec, ok := r.Get(j.node())
+	if !ok {
+		t.Fatalf("the answer, %q with %d statements, makes no member", a.Refusal, len(a.Statements))
+	}
+	return rec
+}
+
 // ask is a request and its answer.
 func (j *testJoiner) ask(t testing.TB, k *testKeeper, now time.Time) *JoinAnswer {
 	t.Helper()
@@ -102,11 +124,11 @@ func (j *testJoiner) join(t testing.TB, k *testKeeper) *SignedRecord {
 	if a := j.ask(t, k, testTime); a.Refusal != "" {
 		t.Fatalf("refused: %s", a.Refusal)
 	}
-	raw, ok := k.Ack(j.node(), j.Ack())
+	published, ok := k.Ack(j.node(), j.Ack())
 	if !ok {
 		t.Fatal("the acknowledgement was refused")
 	}
-	merge(t, k.cfg.Roster, raw)
+	merge(t, k.cfg.Roster, published...)
 	rec, ok := k.cfg.Roster.Get(j.node())
 	if !ok {
 		t.Fatal("the new member's record does not stand")

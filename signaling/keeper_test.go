@@ -17,12 +17,8 @@ func TestJoin(t *testing.T) {
 	k := newTestKeeper(t)
 	j := k.joiner(k.invite(t, InviteOptions{Tags: []string{"lab"}}), "laptop")
 	a := j.ask(t, k, testTime)
-	rec, err := ParseRecord(testNetwork.Public(), a.Record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.Refusal != "" || a.NetworkName != "home" || a.Prefix != k.cfg.Prefix || a.DiscoveryKey != k.cfg.Discovery ||
-		fmt.Sprint(a.Hub) != fmt.Sprint(k.cfg.Hub) || !bytes.Equal(a.Members, k.cfg.Roster.Digest()) {
+	rec := j.take(t, a)
+	if a.Refusal != "" || a.NetworkName != "home" || a.Prefix != k.cfg.Prefix || a.DiscoveryKey != k.cfg.Discovery || len(a.Statements) != 1 {
 		t.Errorf("answer %+v", a)
 	}
 	want := Record{
@@ -63,9 +59,12 @@ func TestAck(t *testing.T) {
 		}
 	}
 	for _, j := range []*testJoiner{b, a} {
-		raw, ok := k.Ack(j.node(), j.Ack())
-		if rec, err := ParseRecord(testNetwork.Public(), raw); !ok || err != nil || rec.Node != j.node() {
-			t.Errorf("%s: %v, %v, %v", j.name, ok, rec, err)
+		published, ok := k.Ack(j.node(), j.Ack())
+		if !ok || len(published) != 1 {
+			t.Fatalf("%s: %v, %d statements", j.name, ok, len(published))
+		}
+		if c := merge(t, k.cfg.Roster, published...); len(c.Added) != 1 || c.Added[0].Node != j.node() {
+			t.Errorf("%s: published %+v", j.name, c)
 		}
 	}
 }
@@ -74,9 +73,7 @@ func TestRefusals(t *testing.T) {
 	k := newTestKeeper(t)
 	used, expired, revoked := k.invite(t, InviteOptions{}), k.invite(t, InviteOptions{Expires: time.Hour}), k.invite(t, InviteOptions{})
 	k.joiner(used, "first").join(t, k)
-	gone := *k.invites[2]
-	gone.Revoked = true
-	if err := k.replace(k.invites[2], &gone); err != nil {
+	if err := k.RevokeInvite(k.id(k.invites[2])); err != nil {
 		t.Fatal(err)
 	}
 	late := testTime.Add(time.Hour)
@@ -97,7 +94,7 @@ func TestRefusals(t *testing.T) {
 		if a.Refusal != c.want {
 			t.Errorf("refusal %q, want %q", a.Refusal, c.want)
 		}
-		if c.want != "" && (a.Record != nil || a.DiscoveryKey != [32]byte{}) {
+		if c.want != "" && (a.Statements != nil || a.DiscoveryKey != [32]byte{}) {
 			t.Errorf("%s: the refusal says %+v", c.want, a)
 		}
 	}
@@ -114,8 +111,8 @@ func TestUsesCountOncePerNode(t *testing.T) {
 		}
 		again := &testJoiner{NewJoiner(a.self, a.wg, i), a.sealing, "other-name"}
 		// A retry counts even when the invite has ended since.
-		if got := again.ask(t, k, testTime.Add(2*time.Hour)); got.Refusal != "" || !bytes.Equal(got.Record, first.Record) {
-			t.Fatalf("retry %d: %q, same record %v", n, got.Refusal, bytes.Equal(got.Record, first.Record))
+		if got := again.ask(t, k, testTime.Add(2*time.Hour)); got.Refusal != "" || !slices.EqualFunc(got.Statements, first.Statements, bytes.Equal) {
+			t.Fatalf("retry %d: %q, the same statements: %v", n, got.Refusal, slices.EqualFunc(got.Statements, first.Statements, bytes.Equal))
 		}
 	}
 	if got := b.ask(t, k, testTime).Refusal; got != "" {
@@ -205,6 +202,12 @@ func TestInviteLimits(t *testing.T) {
 		{"negative uses", InviteOptions{Uses: -1}, "uses"},
 		{"too many uses", InviteOptions{Uses: maxInviteUses + 1}, "uses"},
 		{"in the past", InviteOptions{Expires: -time.Second}, "before it is made"},
+		{"for ever", InviteOptions{Expires: maxInviteLife + 1}, "at most"},
+		{"members of the past", InviteOptions{MemberExpires: -time.Second}, "before it begins"},
+		{"members of a far future", InviteOptions{MemberExpires: maxInviteLife + 1}, "at most"},
+		{"two for one", InviteOptions{Uses: 2, Replaces: "keeper"}, "one machine replaces"},
+		{"itself", InviteOptions{Replaces: "keeper"}, "this very machine"},
+		{"nobody", InviteOptions{Replaces: "pc"}, "no member has the name"},
 		{"a bad tag", InviteOptions{Tags: []string{"A"}}, "tag"},
 		{"too many tags", InviteOptions{Tags: slices.Repeat([]string{"a"}, maxTags+1)}, "tags"},
 	} {

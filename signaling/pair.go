@@ -37,13 +37,25 @@ type Event struct {
 	Kind    EventKind
 	Content []byte
 	Reply   []byte // send it back at once, by the way the message came
+
+	// Newest says of EventMessage that the session is that of the last offer that
+	// was answered, by either side.
+	Newest bool
+
+	// At is the sender's clock, of EventOffer and EventAnswer: signed, and no
+	// better than the sender.
+	At time.Time
+	// Preshared is the session's key for the tunnel, of EventAnswer. The peer
+	// has it.
+	Preshared config.PresharedKey
 }
 
 // Pair is the sealed signaling between this node and one other: bytes in,
-// bytes and an event out. It has no socket, and no clock but
-// for the number that its first session gets.
+// bytes and an event out. It has no socket, and judges nothing by the clock: it
+// tells the peer what it shows, and numbers its first session by it.
 //
-// A session is one offer and its answer; the newest replaces the one before.
+// A session is one offer and its answer; the newest replaces the one before when
+// both have it.
 // Of two offers that cross, the lower node key's stands:
 //
 //	        Offer                     answer opened
@@ -67,7 +79,14 @@ type Pair struct {
 	offered  *offered
 	received *received
 	answered *answered
-	frames   *frames
+
+	// Where an offer is answered, the session before stays in use until the
+	// peer shows that it has the answer: it may have given up that offer long
+	// ago, and the hub may have held it back until now. Where an answer came,
+	// the session before stays open until the peer uses the new one.
+	frames *frames // the one to seal with
+	other  *frames // the other one that opens, if any
+	newest *frames // which of the two is of the last answer
 }
 
 type offered struct {
@@ -93,6 +112,10 @@ type answered struct {
 // IsOffer says whether a sealed message is an offer, which is dear to open: the
 // caller limits how many it opens. Repeats of one that was answered are cheap.
 func IsOffer(msg []byte) bool { return len(msg) > 0 && msg[0] == sealOffer }
+
+// IsFrame says whether a sealed message is one of a session, which is cheap to
+// open.
+func IsFrame(msg []byte) bool { return len(msg) > 0 && msg[0] == sealFrame }
 
 var (
 	errNoSession = errors.New("sealed message: no session yet")
@@ -126,7 +149,8 @@ func (p *Pair) SetRemoteEpoch(e Epoch) (changed bool) {
 	}
 	p.remoteEpoch = e
 	p.lastAccepted = 0
-	p.offered, p.received, p.answered, p.frames = nil, nil, nil, nil
+	p.offered, p.received, p.answered = nil, nil, nil
+	p.frames, p.other, p.newest = nil, nil, nil
 	return true
 }
 
@@ -145,6 +169,7 @@ func (p *Pair) Offer(content []byte) ([]byte, error) {
 		session:   p.lastOffered + 1,
 		fromEpoch: p.self.Epoch,
 		toEpoch:   p.remoteEpoch,
+		clock:     time.Now().Unix(),
 		fresh:     fresh.PublicKey().Bytes(),
 		content:   content,
 	}
@@ -158,24 +183,34 @@ func (p *Pair) Offer(content []byte) ([]byte, error) {
 	return msg, nil
 }
 
-// Answer answers the offer that Open returned last. It fails when there is
-// none, or for content too long.
-func (p *Pair) Answer(content []byte) ([]byte, error) {
+// Answer answers the offer that Open returned last. preshared is the session's
+// key for the tunnel; that the peer has it, too, is shown by the first frame of
+// the session that opens. It fails when there is no offer, or for content too
+// long.
+func (p *Pair) Answer(content []byte) (msg []byte, preshared config.PresharedKey, err error) {
 	r := p.received
 	if r == nil {
-		return nil, errors.New("answer: there is no offer to answer")
+		return nil, preshared, errors.New("answer: there is no offer to answer")
 	}
 	bind := sha256.Sum256(r.msg)
-	s := &seal{session: r.seal.session, fromEpoch: p.self.Epoch, toEpoch: r.seal.fromEpoch, content: content}
+	s := &seal{
+		session: r.seal.session, fromEpoch: p.self.Epoch, toEpoch: r.seal.fromEpoch,
+		clock: time.Now().Unix(), content: content,
+	}
 	msg, secret, err := p.outward().make(sealAnswer, r.fresh, p.self.Node, s, bind[:])
 	if err != nil {
-		return nil, err
+		return nil, preshared, err
 	}
-	theirs, ours := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
-	p.frames = newFrames(s.session, ours, theirs)
+	keys := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
+	p.newest = newFrames(s.session, keys.answerer, keys.offerer)
+	if p.frames == nil {
+		p.frames = p.newest
+	} else {
+		p.other = p.newest
+	}
 	p.answered = &answered{offer: bind, msg: msg}
 	p.received = nil
-	return msg, nil
+	return msg, keys.preshared, nil
 }
 
 // Seal seals a message of the standing session. It fails before there is one.
@@ -190,7 +225,8 @@ func (p *Pair) Seal(content []byte) ([]byte, error) {
 }
 
 // Open takes a sealed message. An error means that there is nothing to do but
-// to count it: whoever carries messages can make any number of bad ones.
+// to count it, and to send Reply if there is one: whoever carries messages can
+// make any number of bad ones.
 func (p *Pair) Open(msg []byte) (Event, error) {
 	if len(msg) == 0 || len(msg) > MaxSealed {
 		return Event{}, errSeal
@@ -201,14 +237,7 @@ func (p *Pair) Open(msg []byte) (Event, error) {
 	case sealAnswer:
 		return p.openAnswer(msg)
 	case sealFrame:
-		if p.frames == nil {
-			return Event{}, errNoSession
-		}
-		content, err := p.frames.open(msg)
-		if err != nil {
-			return Event{}, err
-		}
-		return Event{Kind: EventMessage, Content: content}, nil
+		return p.openFrame(msg)
 	case sealEpoch:
 		return p.openEpoch(msg)
 	}
@@ -229,7 +258,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 		return Event{}, errFormat
 	}
 	if s.toEpoch != p.self.Epoch {
-		return Event{Reply: p.epochNotice()}, nil
+		return Event{Reply: p.epochNotice()}, errOld
 	}
 	if s.fromEpoch < p.remoteEpoch {
 		return Event{}, errOld
@@ -244,7 +273,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 	p.lastAccepted = s.session
 	p.offered = nil
 	p.received = &received{seal: s, msg: msg, fresh: fresh, secret: secret}
-	return Event{Kind: EventOffer, Content: s.content}, nil
+	return Event{Kind: EventOffer, Content: s.content, At: time.Unix(s.clock, 0)}, nil
 }
 
 func (p *Pair) openAnswer(msg []byte) (Event, error) {
@@ -260,10 +289,30 @@ func (p *Pair) openAnswer(msg []byte) (Event, error) {
 	if s.session != o.session || s.toEpoch != p.self.Epoch || s.fromEpoch != p.remoteEpoch {
 		return Event{}, errOld
 	}
-	ours, theirs := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
-	p.frames = newFrames(s.session, ours, theirs)
+	keys := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
+	p.newest = newFrames(s.session, keys.offerer, keys.answerer)
+	p.other, p.frames = p.frames, p.newest
 	p.offered, p.answered = nil, nil
-	return Event{Kind: EventAnswer, Content: s.content}, nil
+	return Event{Kind: EventAnswer, Content: s.content, At: time.Unix(s.clock, 0), Preshared: keys.preshared}, nil
+}
+
+func (p *Pair) openFrame(msg []byte) (Event, error) {
+	if p.frames == nil {
+		return Event{}, errNoSession
+	}
+	by := p.frames
+	content, err := by.open(msg)
+	if errors.Is(err, errOld) && p.other != nil {
+		by = p.other
+		content, err = by.open(msg)
+	}
+	if err != nil {
+		return Event{}, err
+	}
+	if by == p.newest {
+		p.frames, p.other = by, nil // the peer uses it: so the one before is over
+	}
+	return Event{Kind: EventMessage, Content: content, Newest: by == p.newest}, nil
 }
 
 // epochNotice tells the peer the epoch it should have named. It is shorter

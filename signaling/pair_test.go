@@ -25,7 +25,7 @@ var testNetwork = func() config.NetworkPrivateKey {
 func newTestNode(t testing.TB, name string, host byte) *testNode {
 	t.Helper()
 	node, wg, seal := config.NewNodeKey(), config.NewWireGuardKey(), config.NewSealingKey()
-	rec, err := SignRecord(testNetwork, Record{
+	rec, err := NetworkAdmin(testNetwork).Record(Record{
 		Node: node.Public(), Sequence: 1, Name: name, IPv4: netip.AddrFrom4([4]byte{10, 77, 0, host}),
 		WireGuard: wg.Public(), Sealing: seal.Public(),
 	})
@@ -81,7 +81,13 @@ func refused(t testing.TB, p *Pair, msg []byte) {
 func establish(t testing.TB, a, b *Pair) {
 	t.Helper()
 	open(t, b, must2(t)(a.Offer([]byte("offer"))), EventOffer, "offer")
-	open(t, a, must2(t)(b.Answer([]byte("answer"))), EventAnswer, "answer")
+	open(t, a, answer(t, b, "answer"), EventAnswer, "answer")
+}
+
+func answer(t testing.TB, p *Pair, content string) []byte {
+	t.Helper()
+	msg, _, err := p.Answer([]byte(content))
+	return must(t, msg, err)
 }
 
 func must2(t testing.TB) func([]byte, error) []byte {
@@ -109,12 +115,12 @@ func TestPairRepeatedOfferGetsTheSameAnswer(t *testing.T) {
 	a, b := newTestPairs(t)
 	offer := must2(t)(a.Offer([]byte("o")))
 	open(t, b, offer, EventOffer, "o")
-	answer := must2(t)(b.Answer([]byte("a")))
-	if ev := open(t, b, offer, EventNone, ""); !bytes.Equal(ev.Reply, answer) {
+	sealed := answer(t, b, "a")
+	if ev := open(t, b, offer, EventNone, ""); !bytes.Equal(ev.Reply, sealed) {
 		t.Error("the repeated offer did not get the stored answer")
 	}
-	open(t, a, answer, EventAnswer, "a")
-	refused(t, a, answer)
+	open(t, a, sealed, EventAnswer, "a")
+	refused(t, a, sealed)
 }
 
 func TestPairCrossingOffers(t *testing.T) {
@@ -125,7 +131,7 @@ func TestPairCrossingOffers(t *testing.T) {
 		t.Fatal("the lower key did not send its own offer again")
 	}
 	open(t, high, fromLow, EventOffer, "low")
-	open(t, low, must2(t)(high.Answer([]byte("ok"))), EventAnswer, "ok")
+	open(t, low, answer(t, high, "ok"), EventAnswer, "ok")
 	open(t, high, must2(t)(low.Seal([]byte("frame"))), EventMessage, "frame")
 }
 
@@ -133,7 +139,7 @@ func TestPairOldOffersStartNothing(t *testing.T) {
 	a, b := newTestPairs(t)
 	first := must2(t)(a.Offer([]byte("first")))
 	open(t, b, must2(t)(a.Offer([]byte("second"))), EventOffer, "second")
-	open(t, a, must2(t)(b.Answer(nil)), EventAnswer, "")
+	open(t, a, answer(t, b, ""), EventAnswer, "")
 	refused(t, b, first)
 }
 
@@ -146,7 +152,10 @@ func TestPairStaleEpoch(t *testing.T) {
 	again.Epoch = 99
 	b2 := NewPair(&again, &Record{Node: a.local.node, WireGuard: a.local.wireGuard, Sealing: a.local.sealing})
 	b2.SetRemoteEpoch(a.self.Epoch)
-	ev := open(t, b2, old, EventNone, "")
+	ev, err := b2.Open(old)
+	if !IsStale(err) {
+		t.Fatalf("an offer to the earlier run: %v", err)
+	}
 	if len(ev.Reply) == 0 || len(ev.Reply) >= len(old) {
 		t.Fatalf("reply of %d bytes to an offer of %d", len(ev.Reply), len(old))
 	}
@@ -205,7 +214,7 @@ func FuzzPairOpen(f *testing.F) {
 	a, b := newTestPairs(f)
 	offer, _ := a.Offer([]byte("o"))
 	b.Open(offer)
-	answer, _ := b.Answer([]byte("a"))
+	answer, _, _ := b.Answer([]byte("a"))
 	a.Open(answer)
 	frame, _ := a.Seal([]byte("f"))
 	for _, m := range [][]byte{offer, answer, frame, a.epochNotice()} {

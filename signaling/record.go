@@ -11,11 +11,10 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Record is what an admin says of one member. Its signed form is what nodes
-// and the hub keep and pass on.
+// Record is what an admin says of one member, in a Statement:
 //
 //	version (1) ‖ node key (32) ‖ sequence (8) ‖ expires (8) ‖ name (1+n)
-//	‖ IPv4 (4) ‖ WireGuard key (32) ‖ sealing key (1216) ‖ replaces (32)
+//	‖ IPv4 (4) ‖ WireGuard key (32) ‖ sealing key (1216)
 //	‖ tag count (1) ‖ tags (1+n each)
 type Record struct {
 	Node      config.NodeKey
@@ -25,59 +24,33 @@ type Record struct {
 	IPv4      netip.Addr
 	WireGuard config.WireGuardKey
 	Sealing   config.SealingKey
-	Replaces  config.NodeKey // the node whose name and address this one takes over, or zero
-	Tags      []string       // LDH labels, at most 16
+	Tags      []string // LDH labels, at most 16
 }
 
-const (
-	recordVersion = 1
-	maxTags       = 16
+const maxTags = 16
 
-	// MaxRecordSize bounds a signed record in bytes: the fixed fields, the
-	// sealing key, a name and the tags at their longest.
-	MaxRecordSize = 3 << 10
-)
-
-// SignedRecord is a record with its proof. It is immutable.
+// SignedRecord is a record with the statement that says it. It is immutable.
 type SignedRecord struct {
 	Record
-	raw []byte
+	statement *Statement
 }
 
-// Bytes is the signed form. The caller must not change it.
-func (r *SignedRecord) Bytes() []byte { return r.raw }
+// Statement is what says it.
+func (r *SignedRecord) Statement() *Statement { return r.statement }
 
-// Hash names this very record.
-func (r *SignedRecord) Hash() [32]byte { return sha256.Sum256(r.raw) }
+// Bytes is the statement's signed form. The caller must not change it.
+func (r *SignedRecord) Bytes() []byte { return r.statement.raw }
 
-// SignRecord makes the record valid under the network's key. It fails for a
-// record that ParseRecord would refuse.
-func SignRecord(key config.NetworkPrivateKey, r Record) (*SignedRecord, error) {
-	body, err := r.marshal()
+// ParseRecord is ParseStatement for a record.
+func ParseRecord(network config.NetworkKey, raw []byte) (*SignedRecord, error) {
+	s, err := ParseStatement(network, raw)
 	if err != nil {
 		return nil, err
 	}
-	pub := key.Public()
-	sig := key.Sign(toSign(kindRecord, pub.ID(), body))
-	raw := append(append(append([]byte{}, pub[:]...), sig...), body...)
-	return ParseRecord(pub, raw)
-}
-
-// ParseRecord verifies and decodes a signed record of the network. It returns
-// ErrSignature for one that no admin of the network signed.
-func ParseRecord(network config.NetworkKey, raw []byte) (*SignedRecord, error) {
-	if len(raw) > MaxRecordSize {
-		return nil, errors.New("member record: too long")
+	if s.record == nil {
+		return nil, errors.New("statement: it is no member record")
 	}
-	s, ok := parseSigned(raw)
-	if !ok || s.signer != network || !network.Verify(toSign(kindRecord, network.ID(), s.body), s.signature) {
-		return nil, fmt.Errorf("member record: %w", ErrSignature)
-	}
-	r := &SignedRecord{raw: append([]byte(nil), raw...)}
-	if err := r.unmarshal(s.body); err != nil {
-		return nil, fmt.Errorf("member record: %w", err)
-	}
-	return r, nil
+	return s.record, nil
 }
 
 func (r *Record) check() error {
@@ -101,11 +74,7 @@ func (r *Record) check() error {
 	return nil
 }
 
-func (r *Record) marshal() ([]byte, error) {
-	if err := r.check(); err != nil {
-		return nil, fmt.Errorf("member record: %w", err)
-	}
-	b := cryptobyte.NewBuilder([]byte{recordVersion})
+func (r *Record) marshal(b *cryptobyte.Builder) error {
 	b.AddBytes(r.Node[:])
 	b.AddUint64(r.Sequence)
 	addTime(b, r.Expires)
@@ -113,24 +82,20 @@ func (r *Record) marshal() ([]byte, error) {
 	b.AddBytes(r.IPv4.AsSlice())
 	b.AddBytes(r.WireGuard[:])
 	b.AddBytes(r.Sealing[:])
-	b.AddBytes(r.Replaces[:])
 	b.AddUint8(uint8(len(r.Tags)))
 	for _, t := range r.Tags {
 		addString(b, t)
 	}
-	return b.Bytes()
+	return nil
 }
 
 func (r *Record) unmarshal(body []byte) error {
 	s := cryptobyte.String(body)
-	var version, tags uint8
-	if !s.ReadUint8(&version) || version != recordVersion {
-		return errVersion
-	}
+	var tags uint8
 	var ip [4]byte
 	ok := s.CopyBytes(r.Node[:]) && s.ReadUint64(&r.Sequence) && readTime(&s, &r.Expires) &&
 		readString(&s, &r.Name) && s.CopyBytes(ip[:]) && s.CopyBytes(r.WireGuard[:]) &&
-		s.CopyBytes(r.Sealing[:]) && s.CopyBytes(r.Replaces[:]) && s.ReadUint8(&tags) && tags <= maxTags
+		s.CopyBytes(r.Sealing[:]) && s.ReadUint8(&tags) && tags <= maxTags
 	for range tags {
 		var t string
 		ok = ok && readString(&s, &t)

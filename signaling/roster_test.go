@@ -2,95 +2,37 @@ package signaling
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
-	"fmt"
-	"maps"
-	"math/rand/v2"
-	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 )
 
-// brief is a record by what clashes: a node key that begins with node, and
-// small numbers for the rest, 0 for one of the node's own.
+// brief is a record by what clashes: a host, whose node key begins with it,
+// small numbers for the rest, 0 for the host's own, and who signs: 0 the
+// network's key, else a delegate by number.
 type brief struct {
-	node, seq, name, ip, wg, seal, replaces byte
+	host, seq, name, ip, wg, seal, by byte
 }
 
-func (b brief) sign(t testing.TB) *SignedRecord {
+func (b brief) sign(t testing.TB) []byte {
 	t.Helper()
 	own := func(v byte) byte {
 		if v == 0 {
-			return 100 + b.node
+			return b.host
 		}
-		return v
+		return 100 + v
 	}
-	r := Record{
-		Node: config.NodeKey{b.node}, Sequence: uint64(b.seq), Name: fmt.Sprintf("n%d", own(b.name)),
-		IPv4: netip.AddrFrom4([4]byte{10, 77, 0, own(b.ip)}), WireGuard: config.WireGuardKey{own(b.wg)},
-		Replaces: config.NodeKey{b.replaces},
+	r, name := member(b.host), member(own(b.name)).Name
+	r.Sequence, r.Name, r.IPv4 = uint64(1+b.seq), name, member(own(b.ip)).IPv4
+	r.WireGuard, r.Sealing[0] = config.WireGuardKey{own(b.wg)}, own(b.seal)
+	if b.by == 0 {
+		return sign(t, root, r)
 	}
-	r.Sealing[0] = own(b.seal)
-	rec, err := SignRecord(testNetwork, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rec
-}
-
-// show is the members, as node:sequence.
-func show(members []*SignedRecord) string {
-	var s []string
-	for _, m := range members {
-		s = append(s, fmt.Sprintf("%d:%d", m.Node[0], m.Sequence))
-	}
-	slices.Sort(s)
-	return strings.Join(s, " ")
-}
-
-func TestRosterClashes(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		records []brief
-		want    string
-	}{
-		{"none", []brief{{node: 1}, {node: 2}, {node: 3}}, "1:0 2:0 3:0"},
-		{"name: the lower node key", []brief{{node: 2, name: 9}, {node: 1, name: 9}}, "1:0"},
-		{"address", []brief{{node: 2, ip: 9}, {node: 1, ip: 9}}, "1:0"},
-		{"WireGuard key", []brief{{node: 2, wg: 9}, {node: 1, wg: 9}}, "1:0"},
-		{"sealing key", []brief{{node: 2, seal: 9}, {node: 1, seal: 9}}, "1:0"},
-		{"replaces before the lower key", []brief{{node: 1, name: 9}, {node: 2, name: 9, replaces: 1}}, "2:0"},
-		{"replaces somebody else", []brief{{node: 1, name: 9}, {node: 2, name: 9, replaces: 3}}, "1:0"},
-		{"replaces without a clash", []brief{{node: 1}, {node: 2, replaces: 1}}, "1:0 2:0"},
-		{"each replaces the other", []brief{{node: 2, name: 9, replaces: 1}, {node: 1, name: 9, replaces: 2}}, "1:0"},
-		{"a ring", []brief{{node: 1, name: 9, replaces: 2}, {node: 2, name: 9, replaces: 3}, {node: 3, name: 9, replaces: 1}}, "2:0"},
-		{"replaces the winner among more", []brief{{node: 1, name: 9}, {node: 2, name: 9}, {node: 3, name: 9, replaces: 1}}, "3:0"},
-		{"the loser's loser stands", []brief{{node: 1, name: 8}, {node: 2, name: 8, ip: 9}, {node: 3, ip: 9}}, "1:0 3:0"},
-		{"newer record", []brief{{node: 1, seq: 1}, {node: 1, seq: 2}}, "1:2"},
-		{"the winner takes another name", []brief{{node: 1, seq: 1, name: 9}, {node: 2, name: 9}, {node: 1, seq: 2}}, "1:2 2:0"},
-		{"the loser takes another name", []brief{{node: 1, name: 9}, {node: 2, seq: 1, name: 9}, {node: 2, seq: 2}}, "1:0 2:2"},
-		{"a newer record that loses", []brief{{node: 1, name: 9}, {node: 2, seq: 1}, {node: 2, seq: 2, name: 9}}, "1:0"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var raws [][]byte
-			for _, b := range c.records {
-				raws = append(raws, b.sign(t).Bytes())
-			}
-			permute(raws, func(order [][]byte) {
-				r := NewRoster(testNetwork.Public())
-				for _, raw := range order {
-					merge(t, r, raw)
-				}
-				if got := show(r.Live(time.Now())); got != c.want {
-					t.Errorf("members %s, want %s", got, c.want)
-				}
-			})
-		})
-	}
+	return sign(t, delegates[b.by-1].Admin, r)
 }
 
 func permute(s [][]byte, f func([][]byte)) {
@@ -109,124 +51,89 @@ func permute(s [][]byte, f func([][]byte)) {
 	rec(0)
 }
 
-func merge(t testing.TB, r *Roster, raw []byte) Change {
-	t.Helper()
-	c, err := r.Merge(raw)
-	if err != nil && !errors.Is(err, ErrOutdated) {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// TestRosterOrder holds the property that the same records, in any order, make
-// the same roster, and that the changes told along the way add up to it.
-func TestRosterOrder(t *testing.T) {
-	for seed := range uint64(60) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		few := func(n int) byte { return byte(rng.IntN(n)) }
-		var raws [][]byte
-		for range 4 + rng.IntN(8) {
-			b := brief{node: 1 + few(6), seq: few(3), name: few(4), ip: few(5), wg: few(8), seal: few(8), replaces: few(7)}
-			raws = append(raws, b.sign(t).Bytes())
-		}
-		var want *Roster
-		for range 6 {
-			rng.Shuffle(len(raws), func(i, j int) { raws[i], raws[j] = raws[j], raws[i] })
-			got := NewRoster(testNetwork.Public())
-			told := make(map[config.NodeKey]*SignedRecord)
-			for _, raw := range raws {
-				follow(t, told, merge(t, got, raw))
+func TestRosterClashes(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		records []brief
+		want    string
+	}{
+		{"none", []brief{{host: 11}, {host: 12}, {host: 13}}, "n11@11 n12@12 n13@13"},
+		{"name: the lower node key", []brief{{host: 12, name: 9}, {host: 11, name: 9}}, "n109@11"},
+		{"address", []brief{{host: 12, ip: 9}, {host: 11, ip: 9}}, "n11@109"},
+		{"WireGuard key", []brief{{host: 12, wg: 9}, {host: 11, wg: 9}}, "n11@11"},
+		{"sealing key", []brief{{host: 12, seal: 9}, {host: 11, seal: 9}}, "n11@11"},
+		{"the network's before a delegate's", []brief{{host: 11, name: 9, by: 1}, {host: 12, name: 9}}, "n109@12"},
+		{"the lower delegate's", []brief{{host: 11, name: 9, by: 2}, {host: 12, name: 9, by: 1}}, "n109@12"},
+		{"the lower node key of one delegate's", []brief{{host: 12, name: 9, by: 1}, {host: 11, name: 9, by: 1}}, "n109@11"},
+		{"the loser's loser stands", []brief{{host: 11, name: 8}, {host: 12, name: 8, ip: 9}, {host: 13, ip: 9}}, "n108@11 n13@109"},
+		{"newer record", []brief{{host: 11, seq: 1}, {host: 11, seq: 2}}, "n11@11:3"},
+		{"a delegate's newer record", []brief{{host: 11, seq: 1}, {host: 11, seq: 2, name: 9, by: 2}}, "n109@11:3"},
+		{"as new: the network's", []brief{{host: 11}, {host: 11, name: 9, by: 1}}, "n11@11"},
+		{"the winner takes another name", []brief{{host: 11, name: 9}, {host: 12, name: 9}, {host: 11, seq: 2}}, "n11@11:3 n109@12"},
+		{"the loser takes another name", []brief{{host: 11, name: 9}, {host: 12, name: 9}, {host: 12, seq: 2}}, "n109@11 n12@12:3"},
+		{"a newer record that loses", []brief{{host: 11, name: 9}, {host: 12}, {host: 12, seq: 2, name: 9}}, "n109@11"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var all [][]byte
+			for _, b := range c.records {
+				all = append(all, b.sign(t))
 			}
-			if !maps.Equal(told, got.members) {
-				t.Fatalf("seed %d: the changes make %s, the roster has %s", seed, show(slices.Collect(maps.Values(told))), show(got.Live(time.Now())))
-			}
-			checkUnique(t, got)
-			if want == nil {
-				want = got
-			}
-			if a, b := show(got.Live(time.Now())), show(want.Live(time.Now())); a != b {
-				t.Fatalf("seed %d: members %s in one order, %s in another", seed, a, b)
-			}
-			if !bytes.Equal(got.Digest(), want.Digest()) || !slices.EqualFunc(got.All(), want.All(), bytes.Equal) {
-				t.Fatalf("seed %d: digest or records depend on the order", seed)
-			}
-		}
-	}
-}
-
-// follow keeps told as somebody would who sees only the changes.
-func follow(t *testing.T, told map[config.NodeKey]*SignedRecord, c Change) {
-	t.Helper()
-	for _, m := range c.Removed {
-		if told[m.Node] != m {
-			t.Fatalf("removed %s, which was no member", show([]*SignedRecord{m}))
-		}
-		delete(told, m.Node)
-	}
-	for _, m := range c.Added {
-		if told[m.Node] != nil {
-			t.Fatalf("added %s over an older record that was not removed", show([]*SignedRecord{m}))
-		}
-		told[m.Node] = m
-	}
-}
-
-// checkUnique finds members that clash, and records that lost to nobody.
-func checkUnique(t *testing.T, r *Roster) {
-	t.Helper()
-	for _, rec := range r.known {
-		clashes := 0
-		for _, m := range r.members {
-			if clash(&rec.Record, &m.Record) {
-				clashes++
-			}
-		}
-		if clashes != 1 { // a member clashes with itself
-			_, member := r.Get(rec.Node)
-			if member || clashes == 0 {
-				t.Fatalf("%s, member %v, clashes with %d members", show([]*SignedRecord{rec}), member, clashes)
-			}
-		}
+			permute(all, func(order [][]byte) {
+				r := founded(t)
+				admins := len(r.Live(testTime))
+				for _, raw := range order {
+					merge(t, r, raw)
+				}
+				live := slices.DeleteFunc(r.Live(testTime), func(m *SignedRecord) bool { return r.IsAdmin(m.Node) })
+				if got := show(live); got != c.want {
+					t.Errorf("members %s, want %s", got, c.want)
+				}
+				if got := len(r.Live(testTime)) - len(live); got != admins {
+					t.Errorf("%d admins are members, want %d", got, admins)
+				}
+			})
+		})
 	}
 }
 
 func TestRosterMerge(t *testing.T) {
-	r := NewRoster(testNetwork.Public())
-	one, two := brief{node: 1, seq: 1}.sign(t), brief{node: 1, seq: 2}.sign(t)
-	other, err := SignRecord(config.NewNetworkKey(), two.Record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same := two.Record // the same sequence, another name
-	same.Name = "other"
-	twin, err := SignRecord(testNetwork, same)
-	if err != nil {
-		t.Fatal(err)
-	}
-	low, high := two, twin
-	if h, o := two.Hash(), twin.Hash(); bytes.Compare(h[:], o[:]) > 0 {
+	r := founded(t)
+	d, stranger := delegates[0], nodeKey(9)
+	first, second := member(11), member(11)
+	second.Sequence = 2
+	twin := second // the same sequence, another name
+	twin.Name = "other"
+	low, high := sign(t, d.Admin, second), sign(t, d.Admin, twin)
+	if a, b := sha256.Sum256(low), sha256.Sum256(high); bytes.Compare(a[:], b[:]) > 0 {
 		low, high = high, low
 	}
 	for _, c := range []struct {
-		name string
-		raw  []byte
-		want error
+		name  string
+		raw   []byte
+		taken bool
+		want  error
 	}{
-		{"first", one.Bytes(), nil},
-		{"the very same", one.Bytes(), ErrOutdated},
-		{"another network's", other.Bytes(), ErrSignature},
-		{"nothing", nil, ErrSignature},
-		{"newer", high.Bytes(), nil},
-		{"older", one.Bytes(), ErrOutdated},
-		{"as new, of lower hash", low.Bytes(), nil},
-		{"as new, of higher hash", high.Bytes(), ErrOutdated},
+		{"first", sign(t, d.Admin, first), true, nil},
+		{"the very same", sign(t, d.Admin, first), false, nil},
+		{"a stranger's", sign(t, DelegateAdmin(testNetwork.Public(), stranger), second), false, ErrVoid},
+		{"another network's", sign(t, NetworkAdmin(config.NewNetworkKey()), second), false, ErrVoid},
+		{"nothing", nil, false, errFormat},
+		{"newer", high, true, nil},
+		{"older", sign(t, d.Admin, first), false, nil},
+		{"as new, of lower hash", low, true, nil},
+		{"as new, of higher hash", high, false, nil},
 	} {
-		if _, err := r.Merge(c.raw); !errors.Is(err, c.want) || c.want == nil && err != nil {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		before := r.Digest()
+		got := r.Merge(c.raw)
+		if !errors.Is(got.Err, c.want) || c.want == nil && got.Err != nil || (len(got.Taken) == 1) != c.taken {
+			t.Errorf("%s: %d taken, %v, want one taken: %v, %v", c.name, len(got.Taken), got.Err, c.taken, c.want)
+		}
+		if bytes.Equal(before, r.Digest()) == c.taken {
+			t.Errorf("%s: the digest has changed: %v", c.name, !c.taken)
 		}
 	}
-	if got, ok := r.ByName(low.Name); !ok || got.Hash() != low.Hash() {
-		t.Errorf("by name: %v, %v", got, ok)
+	if got, ok := r.Get(first.Node); !ok || !bytes.Equal(got.Bytes(), low) {
+		t.Errorf("member: %v, %v", got, ok)
 	}
 	if got, ok := r.ByName("nobody"); ok {
 		t.Errorf("nobody is %v", got)
@@ -234,35 +141,87 @@ func TestRosterMerge(t *testing.T) {
 	if got, ok := r.Get(config.NodeKey{9}); ok {
 		t.Errorf("an unknown node is %v", got)
 	}
+	if c := r.Merge(nil, sign(t, root, member(12))); c.Err == nil || len(c.Added) != 1 {
+		t.Errorf("a bad statement spoils a good one: %+v", c)
+	}
 }
 
-func TestRosterClashIsTold(t *testing.T) {
-	r := NewRoster(testNetwork.Public())
-	winner, loser := brief{node: 1, name: 9}.sign(t), brief{node: 2, name: 9}.sign(t)
-	merge(t, r, winner.Bytes())
-	c := merge(t, r, loser.Bytes())
-	if c.Clash == nil || len(c.Added)+len(c.Removed) != 0 {
-		t.Errorf("the loser came as %+v", c)
+// One call takes its statements in any order, as what a keeper or a hub sends
+// may come in any.
+func TestMergeOrdersWhatComesTogether(t *testing.T) {
+	d := delegates[0]
+	together := [][]byte{
+		sign(t, d.Admin, member(11)), hubList(t, d.Admin, 3, 99), revoke(t, d.Admin, config.NodeKey{12}),
+		sign(t, root, member(12)), delegate(t, d.node()),
 	}
-	if !r.knows(loser.Node) || len(r.All()) != 2 {
-		t.Error("the loser is not kept")
-	}
+	permute(together, func(order [][]byte) {
+		r := NewRoster(testNetwork.Public())
+		if c := r.Merge(order...); c.Err != nil || len(c.Taken) != len(order) {
+			t.Fatalf("%d of %d taken, %v", len(c.Taken), len(order), c.Err)
+		}
+		if members(r) != "n11@11" || !r.IsRevoked(config.NodeKey{12}) || r.Hubs().Sequence != 3 {
+			t.Fatalf("members %s, hubs %v", members(r), r.Hubs())
+		}
+	})
 }
 
 func TestRosterLive(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	r := NewRoster(testNetwork.Public())
 	for i, expires := range []time.Time{{}, now.Add(time.Second), now} {
-		rec := brief{node: byte(3 - i)}.sign(t).Record
+		rec := member(byte(13 - i))
 		rec.Expires = expires
-		signed, err := SignRecord(testNetwork, rec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		merge(t, r, signed.Bytes())
+		merge(t, r, sign(t, root, rec))
 	}
 	live := r.Live(now)
-	if got := show(live); got != "2:0 3:0" || live[0].Node[0] != 2 {
-		t.Errorf("live %s, want those by name: 2:0 3:0", got)
+	if got := show(live); got != "n12@12 n13@13" || live[0].Name != "n12" {
+		t.Errorf("live %s, want those by name: n12 n13", got)
+	}
+	if got := show(r.Records()); got != "n11@11 n12@12 n13@13" {
+		t.Errorf("records %s, want the expired one, too", got)
+	}
+}
+
+// Proof is what an unknowing roster takes the node for a member by.
+func TestProof(t *testing.T) {
+	r := founded(t)
+	merge(t, r, sign(t, root, member(11)), sign(t, delegates[1].Admin, member(12)), sign(t, delegates[2].Admin, member(13)))
+	merge(t, r, revoke(t, delegates[0].Admin, config.NodeKey{13}))
+	for host, want := range map[byte]int{11: 1, 12: 2, 13: 0, 14: 0} {
+		node := config.NodeKey{host}
+		proof := r.Proof(node)
+		if len(proof) != want || len(proof) > MaxProof {
+			t.Errorf("host %d: %d statements, want %d", host, len(proof), want)
+		}
+		fresh := NewRoster(testNetwork.Public())
+		merge(t, fresh, proof...)
+		if _, ok := fresh.Get(node); ok != (want > 0) {
+			t.Errorf("host %d: its proof makes it a member: %v", host, ok)
+		}
+	}
+}
+
+// Revocation is shown to who may know nothing but the network's key.
+func TestRevocation(t *testing.T) {
+	d := delegates[2]
+	victim, plain := delegates[0].node(), config.NodeKey{11}
+	for range 20 { // maps have a random order
+		r := founded(t)
+		merge(t, r, sign(t, root, member(11)), revoke(t, d.Admin, plain), revoke(t, d.Admin, victim))
+		if got := r.Revocation(victim); got != nil {
+			t.Fatal("a delegate's word against an admin is shown as a revocation")
+		}
+		if got := r.Revocation(plain); !bytes.Equal(got, revoke(t, d.Admin, plain)) {
+			t.Fatalf("shows %x", got)
+		}
+		merge(t, r, revoke(t, root, plain), revoke(t, root, victim))
+		for _, node := range []config.NodeKey{plain, victim} {
+			if got := r.Revocation(node); !bytes.Equal(got, revoke(t, root, node)) {
+				t.Fatalf("of %v not the network key's is shown", node)
+			}
+		}
+	}
+	if got := founded(t).Revocation(config.NodeKey{99}); got != nil {
+		t.Errorf("of nobody: %x", got)
 	}
 }

@@ -16,10 +16,12 @@ import (
 // key and brings a fresh key, to which the answer is sealed:
 //
 //	offer  = 1 ‖ enc (1120) ‖ seal(session (8) ‖ from epoch (8) ‖ to epoch (8)
-//	         ‖ fresh key (1216) ‖ content (2+n) ‖ signature (64))
+//	         ‖ clock (8) ‖ fresh key (1216) ‖ content (2+n) ‖ signature (64))
 //	answer = 2 ‖ enc (1120) ‖ seal(the same without the fresh key)
 //	frame  = 3 ‖ session (8) ‖ counter (8) ‖ ciphertext, see frames.go
 //	epoch  = 4 ‖ epoch (8) ‖ presence signature (64)
+//
+// The clock is the sender's, in Unix seconds.
 const (
 	sealOffer  = 1
 	sealAnswer = 2
@@ -37,6 +39,7 @@ type seal struct {
 	session   uint64
 	fromEpoch Epoch
 	toEpoch   Epoch
+	clock     int64  // Unix seconds
 	fresh     []byte // offer only: the public key the answer is sealed to
 	content   []byte
 }
@@ -70,6 +73,7 @@ func (e ends) signedBody(role byte, s *seal, bind, enc []byte) []byte {
 	b.AddUint64(uint64(s.fromEpoch))
 	b.AddUint64(uint64(s.toEpoch))
 	b.AddUint64(s.session)
+	b.AddUint64(uint64(s.clock))
 	addBytes16(b, bind)
 	addBytes16(b, enc)
 	addBytes16(b, s.fresh)
@@ -88,6 +92,7 @@ func (e ends) make(role byte, key hpke.PublicKey, signer config.NodePrivateKey, 
 	b.AddUint64(s.session)
 	b.AddUint64(uint64(s.fromEpoch))
 	b.AddUint64(uint64(s.toEpoch))
+	b.AddUint64(uint64(s.clock))
 	b.AddBytes(s.fresh)
 	addBytes16(b, s.content)
 	b.AddBytes(signer.Sign(e.signedBody(role, s, bind, enc)))
@@ -145,9 +150,9 @@ func sealLabel(role byte) string {
 func parseSeal(role byte, plain []byte) (s *seal, sig []byte, ok bool) {
 	in := cryptobyte.String(plain)
 	s = new(seal)
-	var from, to uint64
-	ok = in.ReadUint64(&s.session) && in.ReadUint64(&from) && in.ReadUint64(&to)
-	s.fromEpoch, s.toEpoch = Epoch(from), Epoch(to)
+	var from, to, clock uint64
+	ok = in.ReadUint64(&s.session) && in.ReadUint64(&from) && in.ReadUint64(&to) && in.ReadUint64(&clock)
+	s.fromEpoch, s.toEpoch, s.clock = Epoch(from), Epoch(to), int64(clock)
 	if role == sealOffer {
 		ok = ok && in.ReadBytes(&s.fresh, config.SealingKeySize)
 	}
@@ -155,9 +160,16 @@ func parseSeal(role byte, plain []byte) (s *seal, sig []byte, ok bool) {
 	return s, sig, ok
 }
 
-// sessionKeys derives from both exported secrets and the transcript a frame
-// key per direction. offer names the ends.
-func sessionKeys(offer ends, offerMsg, answerMsg, offerSecret, answerSecret []byte) (offerer, answerer []byte) {
+// secrets are what both sides of a session have from its offer and answer: a
+// frame key per direction, and the preshared key of the tunnel.
+type secrets struct {
+	offerer, answerer []byte
+	preshared         config.PresharedKey
+}
+
+// sessionKeys derives them from both exported secrets and the transcript. offer
+// names the ends.
+func sessionKeys(offer ends, offerMsg, answerMsg, offerSecret, answerSecret []byte) secrets {
 	t := sha256.New()
 	t.Write(offer.info("transcript", nil))
 	t.Write(offer.from.wireGuard[:])
@@ -174,5 +186,9 @@ func sessionKeys(offer ends, offerMsg, answerMsg, offerSecret, answerSecret []by
 		}
 		return k
 	}
-	return expand("frames/offerer"), expand("frames/answerer")
+	s := secrets{offerer: expand("frames/offerer"), answerer: expand("frames/answerer")}
+	if err := s.preshared.SetSeed(expand("preshared")); err != nil {
+		panic(err) // only a wrong length
+	}
+	return s
 }

@@ -14,7 +14,11 @@ type kind string
 const (
 	kindHello       kind = "hello"        // node: this connection to this hub is mine
 	kindWelcome     kind = "welcome"      // hub: this connection is with me
+	kindTLS         kind = "tls"          // hub: this TLS key is mine; of no network
 	kindPresence    kind = "presence"     // node: my boot epoch
+	kindDelegation  kind = "delegation"   // network: this node is an admin
+	kindRevocation  kind = "revocation"   // admin: this node is thrown out
+	kindHubs        kind = "hub-list"     // admin: the hubs are these
 	kindRecord      kind = "record"       // admin: this machine is a member
 	kindJoinRequest kind = "join-request" // node: I ask to be admitted
 	kindJoin        kind = "join"         // keeper: my answer to that request
@@ -32,20 +36,3 @@ func toSign(k kind, network config.ID, body []byte) []byte {
 }
 
 const signatureSize = 64
-
-// signed is an object with its signer: signer (32) ‖ signature (64) ‖ body.
-type signed struct {
-	signer    [32]byte
-	signature []byte
-	body      []byte
-}
-
-func parseSigned(b []byte) (signed, bool) {
-	var s signed
-	if len(b) < len(s.signer)+signatureSize {
-		return s, false
-	}
-	copy(s.signer[:], b)
-	s.signature, s.body = b[32:32+signatureSize], b[32+signatureSize:]
-	return s, true
-}

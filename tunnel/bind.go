@@ -20,9 +20,9 @@ type Handler interface {
 	// zero Addr where the system does not tell.
 	STUN(b []byte, local netip.Addr, from netip.AddrPort)
 
-	// Datagram takes a datagram whose first byte is 0xC0 to 0xFF: a sealed
-	// frame of another node, if it opens.
-	Datagram(b []byte, from netip.AddrPort)
+	// Datagram takes a datagram whose first byte is 0xC0 to 0xFF, from an
+	// address of the peer's or through a relay: a sealed message, if it opens.
+	Datagram(b []byte, from *Endpoint)
 }
 
 // BindConfig is what a Bind is made of.

@@ -10,7 +10,7 @@ import (
 type countingHandler struct{ _ int }
 
 func (*countingHandler) STUN([]byte, netip.Addr, netip.AddrPort) {}
-func (*countingHandler) Datagram([]byte, netip.AddrPort)         {}
+func (*countingHandler) Datagram([]byte, *Endpoint)              {}
 
 // loop is a socket that a test reads itself.
 type loop struct {

@@ -1,15 +1,17 @@
 package tunnel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/curve25519"
+	"github.com/p2ptun/p2ptun/config"
 	wgdevice "golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 )
@@ -23,49 +25,105 @@ type side struct {
 	wants chan struct{} // a path to the other side is wanted
 	inner netip.Addr
 	outer netip.AddrPort
+
+	keys     *keyRing
+	private  config.WireGuardPrivateKey
+	otherKey config.WireGuardKey
+	stored   atomic.Pointer[config.PeerKeys] // what is on its disk
 }
 
-// newSides makes two machines that know each other's keys, but no paths.
+// newSides makes two machines that know each other's keys and have a preshared
+// key in common, but no paths.
 func newSides(t testing.TB) (a, b *side) {
 	t.Helper()
-	var sides [2]*side
-	var keys [2][32]byte
-	for i := range sides {
-		keys[i][0], keys[i][31] = byte(8*(i+1)), 64 // clamped
-		s := &side{
-			bind:  NewBind(BindConfig{Handler: newRecorder()}),
-			tun:   tuntest.NewChannelTUN(),
-			wants: make(chan struct{}, 1),
-			inner: netip.AddrFrom4([4]byte{10, 64, 0, byte(i + 1)}),
+	common := ringOf(0, config.NewPresharedKey())
+	return newSidesWith(t, common, common)
+}
+
+// newSidesWith makes two machines with these preshared keys.
+func newSidesWith(t testing.TB, ofA, ofB config.PeerKeys) (a, b *side) {
+	t.Helper()
+	a, b = newSide(t, 1, 2, ofA), newSide(t, 2, 1, ofB)
+	return a, b
+}
+
+// newSide makes a machine with a number, whose peer is the machine with another.
+func newSide(t testing.TB, number, other byte, known config.PeerKeys) *side {
+	t.Helper()
+	private := func(n byte) (k config.WireGuardPrivateKey) {
+		if err := k.SetSeed(bytes.Repeat([]byte{n}, 32)); err != nil {
+			t.Fatal(err)
 		}
-		s.dev = wgdevice.NewDevice(s.tun.TUN(), s.bind, wgdevice.NewLogger(wgdevice.LogLevelSilent, ""))
-		s.dev.DisableSomeRoamingForBrokenMobileSemantics() // as in device.go
-		t.Cleanup(s.dev.Close)
-		sides[i] = s
+		return k
 	}
-	for i, s := range sides {
-		other := sides[1-i]
-		s.peer = s.bind.NewEndpoint(other.inner, func() {
-			select {
-			case s.wants <- struct{}{}:
-			default:
-			}
-		})
-		public, err := curve25519.X25519(keys[1-i][:], curve25519.Basepoint)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.dev.IpcSet(fmt.Sprintf("private_key=%s\npublic_key=%s\nallowed_ip=%v/32\nendpoint=%s\n",
-			hex.EncodeToString(keys[i][:]), hex.EncodeToString(public), other.inner, s.peer.DstToString()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.dev.Up(); err != nil {
-			t.Fatal(err)
-		}
-		s.outer = netip.AddrPortFrom(home, s.bind.Port())
+	inner := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 64, 0, n}) }
+	s := &side{
+		bind:     NewBind(BindConfig{Handler: newRecorder()}),
+		tun:      tuntest.NewChannelTUN(),
+		wants:    make(chan struct{}, 1),
+		inner:    inner(number),
+		private:  private(number),
+		otherKey: private(other).Public(),
 	}
-	return sides[0], sides[1]
+	log := slog.New(slog.DiscardHandler)
+	s.dev = wgdevice.NewDevice(s.tun.TUN(), s.bind, wireGuardLogger(log, s.bind.refused))
+	s.dev.DisableSomeRoamingForBrokenMobileSemantics() // as in device.go
+	t.Cleanup(s.close)
+	s.peer = s.bind.NewEndpoint(inner(other), func() {
+		select {
+		case s.wants <- struct{}{}:
+		default:
+		}
+	})
+	s.stored.Store(&known)
+	s.keys = newKeyRing(known, log)
+	s.keys.install = func(k config.PresharedKey) error { return s.dev.IpcSet(presharedConfig(s.otherKey, k)) }
+	s.keys.save = func(keys config.PeerKeys) func() error {
+		s.stored.Store(&keys)
+		return func() error { return nil }
+	}
+	s.keys.again = func(response []byte) { s.bind.enqueue(s.peer, response) }
+	s.peer.keys = s.keys
+	if err := s.dev.IpcSet("private_key=" + hex.EncodeToString(s.private.Seed()) + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.addPeer(t)
+	if err := s.dev.Up(); err != nil {
+		t.Fatal(err)
+	}
+	s.outer = netip.AddrPortFrom(home, s.bind.Port())
+	return s
+}
+
+// addPeer gives the device its peer.
+func (s *side) addPeer(t testing.TB) {
+	t.Helper()
+	err := s.keys.give(func(k config.PresharedKey) error {
+		return s.dev.IpcSet(presharedConfig(s.otherKey, k) +
+			fmt.Sprintf("allowed_ip=%v/32\nendpoint=%s\n", s.peer.DstIP(), s.peer.DstToString()))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// close ends the machine; it may have ended already.
+func (s *side) close() {
+	s.keys.close()
+	s.dev.Close()
+}
+
+// ringOf is keys of which one is in use.
+func ringOf(use int, keys ...config.PresharedKey) config.PeerKeys {
+	return config.PeerKeys{Keys: keys, Use: use}
+}
+
+// connect gives both sides a path to the other.
+func connect(a, b *side) {
+	a.peer.AddSource(nil, b.outer)
+	b.peer.AddSource(nil, a.outer)
+	a.peer.SetPath(Path{Remote: b.outer})
+	b.peer.SetPath(Path{Remote: a.outer})
 }
 
 // packetTo returns an IPv4 packet with a number in it.
@@ -87,9 +145,10 @@ func (s *side) ping(t *testing.T, other *side, n uint32) {
 	}
 }
 
-// soon is what a handshake over loopback may take on a loaded machine. The
-// trap that it guards against takes WireGuard five seconds.
-const soon = time.Second
+// soon is what a handshake over loopback may take on a loaded machine, under the
+// race detector. Alone it takes some milliseconds; the traps that it guards
+// against take WireGuard five seconds.
+const soon = 3 * time.Second
 
 func TestDevicesPing(t *testing.T) {
 	checkLeaks(t)

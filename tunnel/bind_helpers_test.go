@@ -35,8 +35,8 @@ func (r *recorder) STUN(b []byte, local netip.Addr, from netip.AddrPort) {
 	r.calls <- call{classify(b), string(b), local, from}
 }
 
-func (r *recorder) Datagram(b []byte, from netip.AddrPort) {
-	r.calls <- call{kind: kindSealed, data: string(b), from: from}
+func (r *recorder) Datagram(b []byte, from *Endpoint) {
+	r.calls <- call{kind: kindSealed, data: string(b), from: from.name}
 }
 
 // packet is what a Bind gave to the device.

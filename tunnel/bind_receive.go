@@ -20,7 +20,8 @@ import (
 //     0, which the device passes over.
 //  4. claims.lookup finds the peer that the sender is, once per run. WireGuard
 //     packets of nobody are counted and dropped.
-//  5. handshakeFor keeps back an initiation that crosses ours.
+//  5. handshakeFor keeps back an initiation that crosses ours, and all but one
+//     response to it.
 //  6. The device gets the batch, each packet with its peer's one Endpoint.
 //
 // What came through a relay enters at Relayed, passes 3 to 5 there, and waits
@@ -106,10 +107,19 @@ func (b *Bind) handle(k packetKind, p []byte, a arrival) {
 	case kindSTUN, kindChannelData:
 		b.handler.STUN(p, a.local, a.from)
 	case kindSealed:
-		b.handler.Datagram(p, a.from)
+		b.sealed(p, claim{from: a.from})
 	default:
 		b.counters.junk.Add(1)
 	}
+}
+
+// sealed passes on a sealed datagram of a peer's.
+func (b *Bind) sealed(p []byte, from claim) {
+	if owner := b.claims.lookup(from); owner != nil {
+		b.handler.Datagram(p, owner)
+		return
+	}
+	b.counters.unknownSource.Add(1)
 }
 
 // relayedPacket is a WireGuard packet that waits for the device.
@@ -121,10 +131,15 @@ type relayedPacket struct {
 var relayedPackets = sync.Pool{New: func() any { return new(relayedPacket) }}
 
 // Relayed takes a packet that came through relay r, sent by from, to the
-// device, if it is WireGuard's and a peer's. It copies b and never blocks:
+// device, if it is WireGuard's and a peer's, or to the Handler if it is sealed. It copies b and never blocks:
 // when the device does not keep up the packet is dropped and counted.
 func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
-	if classify(p) != kindWireGuard {
+	switch classify(p) {
+	case kindWireGuard:
+	case kindSealed:
+		b.sealed(p, claim{r, canonical(from)})
+		return
+	default:
 		b.counters.junk.Add(1)
 		return
 	}
@@ -136,13 +151,28 @@ func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 	if isHandshake(p) && !b.handshakeFor(owner, p) {
 		return
 	}
+	b.enqueue(owner, p)
+}
+
+// enqueue has the device get a copy of a packet of e's.
+func (b *Bind) enqueue(e *Endpoint, p []byte) {
 	packet := relayedPackets.Get().(*relayedPacket)
-	packet.data, packet.from = append(packet.data[:0], p...), owner
+	packet.data, packet.from = append(packet.data[:0], p...), e
 	select {
 	case b.relayed <- packet:
 	default:
 		b.counters.relayedFull.Add(1)
 		relayedPackets.Put(packet)
+	}
+}
+
+// refused is told the name of an endpoint whose response the device refused.
+func (b *Bind) refused(name string) {
+	b.mu.Lock()
+	e := b.names[name]
+	b.mu.Unlock()
+	if e != nil && e.keys != nil {
+		e.keys.refused()
 	}
 }
 

@@ -53,7 +53,7 @@ func TestAcceptSortsABatch(t *testing.T) {
 		case kindSTUN, kindChannelData:
 			want = call{p.kind, string(p.data), home, stranger}
 		case kindSealed:
-			want = call{kind: p.kind, data: string(p.data), from: stranger}
+			want = call{kind: p.kind, data: string(p.data), from: e.name}
 		default:
 			continue
 		}

@@ -31,6 +31,9 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		r = e.keep(bufs[0])
 	} else {
 		r = e.route.Load()
+		if e.keys != nil && len(bufs) > 0 {
+			e.keys.sent(bufs[0]) // the rest is of the same session
+		}
 	}
 	if r == nil {
 		if !handshake {

@@ -29,14 +29,13 @@ func CreateNetwork(network, name string, prefix netip.Prefix, link config.HubLin
 	}
 	n.NetworkName, n.Prefix, n.Creator, n.Access = network, prefix, &key, link.Access[:]
 	rand.Read(n.Discovery[:])
-	rec, err := signaling.SignRecord(key, signaling.Record{
-		Node: n.Key.Public(), Sequence: 1, Name: name, IPv4: prefix.Addr().Next(),
-		WireGuard: n.WireGuard.Public(), Sealing: n.Sealing.Public(),
-	})
+	// No delegate can throw it out.
+	n.Proof, err = signaling.NewRoster(n.Network).Install(signaling.NetworkAdmin(key), signaling.Record{
+		Node: n.Key.Public(), Name: n.Name, WireGuard: n.WireGuard.Public(), Sealing: n.Sealing.Public(),
+	}, prefix, n.Hub)
 	if err != nil {
 		return nil, err
 	}
-	n.Record = rec.Bytes()
 	return n, nil
 }
 

@@ -52,11 +52,35 @@ func (e *Endpoint) crossed() bool {
 	return false
 }
 
-// gotResponse notes that our initiation has been answered.
-func (e *Endpoint) gotResponse() {
+// gotResponse notes that our initiation has been answered, and says whether the
+// device may have the response.
+func (e *Endpoint) gotResponse(p []byte) bool {
+	e.mu.Lock()
+	ours := len(e.handshake) == initiationSize && messageSender(e.handshake) == responseReceiver(p)
+	if ours || e.keys == nil {
+		e.answered = time.Now()
+	}
+	e.mu.Unlock()
+	return e.keys == nil || ours && e.keys.gotResponse(p)
+}
+
+// unanswered is when our last initiation left, if it has not been answered;
+// else zero.
+func (e *Endpoint) unanswered() time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.answered = time.Now()
+	if len(e.handshake) != initiationSize || !e.answered.IsZero() {
+		return time.Time{}
+	}
+	return e.sentAt
+}
+
+// forgetHandshake gives our last handshake message up: the other side's crosses
+// nothing.
+func (e *Endpoint) forgetHandshake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.handshake = e.handshake[:0]
 }
 
 // againLocked has the handshake message that has left sent once more, in a
@@ -81,14 +105,34 @@ func (e *Endpoint) sendAgain() {
 	}
 }
 
+// repeated sends our response once more when the initiation that it answers comes
+// again, and says whether that is so: the first may have been lost, as where the
+// other side's NAT was not open yet for the way that it took. The device would
+// drop the initiation as a replay, and the other side waits for 5 s.
+func (e *Endpoint) repeated(p []byte) bool {
+	e.mu.Lock()
+	var again []byte
+	if len(e.handshake) == responseSize && responseReceiver(e.handshake) == messageSender(p) && time.Since(e.handshakeAt) < handshakeKeep {
+		again = append(again, e.handshake...)
+	}
+	e.mu.Unlock()
+	if again == nil {
+		return false
+	}
+	if r := e.route.Load(); r != nil {
+		_ = e.bind.transmit(e, r, [][]byte{again}) // a lost packet at worst
+	}
+	return true
+}
+
 // handshakeFor looks at a handshake message for the device, and reports
 // whether it may have it.
 func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
 	switch {
 	case len(p) == responseSize && p[0] == typeResponse:
-		e.gotResponse()
+		return e.gotResponse(p)
 	case len(p) == initiationSize && p[0] == typeInitiation:
-		return !e.crossed()
+		return !e.repeated(p) && !e.crossed()
 	}
 	return true
 }

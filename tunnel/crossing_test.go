@@ -14,6 +14,9 @@ import (
 func TestCrossing(t *testing.T) {
 	initiation := wireGuardMessage(typeInitiation, initiationSize)
 	response := wireGuardMessage(typeResponse, responseSize)
+	answer, other := slices.Clone(response), slices.Clone(response)
+	copy(answer[8:12], initiation[4:8]) // its receiver is the initiation's sender
+	copy(other[8:12], []byte{9, 9, 9, 9})
 	remote := netip.MustParseAddrPort(one)
 	tests := []struct {
 		name    string
@@ -38,10 +41,17 @@ func TestCrossing(t *testing.T) {
 			b.Send([][]byte{initiation}, e)
 			time.Sleep(crossingWindow + 1)
 		}, true, []string{"1>" + one}},
-		{"leader, response sent last", true, func(b *Bind, e *Endpoint) {
+		{"leader, response to another sent last", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
-			b.Send([][]byte{response}, e)
+			b.Send([][]byte{other}, e)
 		}, true, []string{"1>" + one, "2>" + one}},
+		{"the initiation was answered, and comes again", false, func(b *Bind, e *Endpoint) {
+			b.Send([][]byte{answer}, e)
+		}, false, []string{"2>" + one, "2>" + one}},
+		{"the initiation was answered long ago", false, func(b *Bind, e *Endpoint) {
+			b.Send([][]byte{answer}, e)
+			time.Sleep(handshakeKeep)
+		}, true, []string{"2>" + one}},
 		{"leader, ours left with the path", true, func(b *Bind, e *Endpoint) {
 			e.SetPath(Path{})
 			b.Send([][]byte{initiation}, e)

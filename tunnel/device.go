@@ -38,7 +38,9 @@ type device struct {
 	wg       *wgdevice.Device
 	underlay *peer.Underlay
 	tasks    *errgroup.Group
+	ctx      context.Context // of tasks
 	cancel   context.CancelFunc
+	ipv4     netip.Addr // of this machine inside the tunnel
 }
 
 // start brings the tunnel up. What it made is undone when it fails.
@@ -50,11 +52,12 @@ func (n *Node) start(ctx context.Context) (err error) {
 			d.close()
 		}
 	}()
-	own, _ := n.roster.Get(n.self.Node.Public())
-	if own == nil {
-		return errors.New("this machine's own record is not valid any more")
+	own, err := n.own()
+	if err != nil {
+		return err
 	}
 	addrs := own.Addresses(n.self.Network)
+	d.ipv4 = own.IPv4
 	d.iface, err = tun.Open(tun.Config{Name: n.cfg.Interface, Prefixes: []netip.Prefix{
 		netip.PrefixFrom(addrs[0], n.node.Prefix.Bits()), netip.PrefixFrom(addrs[1], prefixes[0].Bits()),
 	}})
@@ -63,7 +66,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	handler := new(underlayHandler)
 	d.bind = NewBind(BindConfig{Handler: handler})
-	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log))
+	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log, d.bind.refused))
 	d.wg.DisableSomeRoamingForBrokenMobileSemantics() // pins each peer to the endpoint it is given, see Endpoint
 	port, err := n.listen(d)
 	if err != nil {
@@ -81,15 +84,19 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.tunnel = d
 	n.runTasks(ctx)
-	for _, rec := range n.roster.Live(time.Now()) {
+	for _, rec := range n.roster.Live(n.now()) {
 		n.addMember(rec)
 	}
+	n.keys.Retain(func(node config.NodeKey) bool { return n.members[node] != nil })
 	if d.iface.IPv4Only() {
 		n.progress("IPv6 is switched off on this machine: the tunnel carries IPv4 alone")
 		addrs = addrs[:1]
 	}
 	n.progress("%s is up: %s", d.iface.Name(), join(addrs))
 	n.ready.start(time.Now())
+	if n.link.up { // this underlay has no servers yet; the hub tells them when it is asked
+		n.hub.Send(&signaling.Credentials{})
+	}
 	return nil
 }
 
@@ -98,6 +105,7 @@ func (n *Node) runTasks(ctx context.Context) {
 	d := n.tunnel
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.tasks, ctx = errgroup.WithContext(ctx)
+	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
 	d.tasks.Go(func() error {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
@@ -120,8 +128,8 @@ func hasAddress(a netip.Addr) bool {
 
 // stop undoes start.
 func (n *Node) stop() {
-	for node := range n.members {
-		n.removeMember(node)
+	for _, m := range n.members {
+		n.endMember(m)
 	}
 	n.running.Wait()
 	n.tunnel.cancel()
@@ -197,8 +205,12 @@ func (h *underlayHandler) STUN(b []byte, local netip.Addr, from netip.AddrPort) 
 	}
 }
 
-// Datagram takes sealed datagrams: none are sent yet.
-func (*underlayHandler) Datagram([]byte, netip.AddrPort) {}
+// Datagram gives a sealed message to the peer's session.
+func (*underlayHandler) Datagram(b []byte, from *Endpoint) {
+	if len(b) > 1 && from.onSealed != nil && signaling.IsFrame(b[1:]) {
+		from.onSealed(slices.Clone(b[1:]))
+	}
+}
 
 // traffic is what WireGuard counts of one peer. Only authenticated packets
 // count as received.
@@ -249,12 +261,18 @@ func parseTraffic(text string) map[config.WireGuardKey]traffic {
 }
 
 // wireGuardLogger passes on what WireGuard says. Its errors come per packet
-// while a network is down, so only one in a while is a warning.
-func wireGuardLogger(log *slog.Logger) *wgdevice.Logger {
+// while a network is down, so only one in a while is a warning. refused is told
+// the endpoint's name of a refused response, on the device's goroutine.
+func wireGuardLogger(log *slog.Logger, refused func(name string)) *wgdevice.Logger {
 	warn := rate.Sometimes{Interval: 10 * time.Second}
 	verbose := func(format string, args ...any) { log.Debug("wireguard: " + fmt.Sprintf(format, args...)) }
 	return &wgdevice.Logger{
-		Verbosef: verbose,
+		Verbosef: func(format string, args ...any) {
+			verbose(format, args...)
+			if format == refusedResponse {
+				refused(fmt.Sprint(args...))
+			}
+		},
 		Errorf: func(format string, args ...any) {
 			verbose(format, args...)
 			warn.Do(func() { log.Warn("wireguard: " + fmt.Sprintf(format, args...)) })

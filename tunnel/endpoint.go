@@ -41,7 +41,9 @@ type Endpoint struct {
 	nameText string
 	nameData []byte
 	onWant   func()
-	leads    bool // see crossing.go
+	leads    bool         // see crossing.go
+	keys     *keyRing     // nil: preshared keys do not change
+	onSealed func([]byte) // takes sealed messages that came by a path; nil: nobody does
 
 	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap
 
@@ -130,6 +132,9 @@ func (e *Endpoint) Path() (Path, bool) {
 // which it is to leave now, or nil. One is enough: an initiation that follows a
 // response, or the reverse, replaces what WireGuard is waiting for.
 func (e *Endpoint) keep(message []byte) *route {
+	if e.keys != nil && message[0] == typeResponse {
+		e.keys.answered()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.handshake = append(e.handshake[:0], message...)
@@ -139,6 +144,27 @@ func (e *Endpoint) keep(message []byte) *route {
 		e.sentAt = e.handshakeAt
 	}
 	return r
+}
+
+// sealedByte begins a datagram that is a sealed message (RFC 7983 leaves it free).
+const sealedByte = 0xC0
+
+// What a datagram carries of a sealed message, in bytes. A direct path takes long
+// ones in fragments (RFC 8085 section 3.2 warns of them, but these are few, and
+// the hub is there for the rest); a relay none above its own limit.
+const (
+	maxSealedDirect  = 20 << 10
+	maxSealedRelayed = 1400
+)
+
+// SendSealed sends a sealed message by the current path. It says false where
+// there is none, or the message is too long for a datagram.
+func (e *Endpoint) SendSealed(message []byte) bool {
+	r := e.route.Load()
+	if r == nil || r.Relay == nil && len(message) > maxSealedDirect || r.Relay != nil && len(message) > maxSealedRelayed {
+		return false
+	}
+	return e.bind.transmit(e, r, [][]byte{append([]byte{sealedByte}, message...)}) == nil
 }
 
 // remove ends the endpoint: it has no path and takes none.

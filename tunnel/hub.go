@@ -24,23 +24,33 @@ func (n *Node) handle(m signaling.Message) {
 	case *signaling.Presence:
 		n.takePresence(m)
 	case *signaling.Signal:
-		if p := n.members[m.From]; p != nil {
-			p.session.Receive(m.Sealed)
-		}
+		n.receive(m)
 	case *signaling.Join:
 		n.keep(m)
 	case *signaling.Credentials:
 		n.takeCredentials(m)
 	case *signaling.Error:
+		n.learnProof(m)
 		if m.Code != signaling.CodeOffline { // the session sends again anyway
-			n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message)
+			// A hub may say it without end.
+			n.noise.Do(func() { n.log.Warn("refused by the hub", "code", m.Code, "err", m.Message) })
 		}
 	}
 }
 
+// receive hands a sealed message to the session with its sender.
+func (n *Node) receive(m *signaling.Signal) {
+	p := n.members[m.From]
+	if p == nil {
+		n.refused("signal", errors.New("its sender is no member"))
+		return
+	}
+	p.session.Receive(m.Sealed)
+}
+
 func (n *Node) hubUp() {
 	n.link = hubLink{up: true}
-	n.sync.whole, n.sync.compared = nil, false
+	n.sync.whole, n.sync.compared, n.tickets = nil, false, nil
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
@@ -55,6 +65,7 @@ func (n *Node) hubDown(err error) {
 	text := err.Error()
 	var refusal *signaling.Error
 	if errors.As(err, &refusal) {
+		n.learnProof(refusal)
 		text = "the hub refused: " + refusal.Message
 	}
 	n.link = hubLink{said: text}
@@ -69,7 +80,7 @@ func (n *Node) hubDown(err error) {
 func (n *Node) takePresence(m *signaling.Presence) {
 	for _, o := range m.Online {
 		if !o.Verify(n.self.Network) {
-			n.log.Debug("presence not signed by its node", "node", o.Node)
+			n.refused("presence", errors.New("it is not signed by its node"))
 			continue
 		}
 		n.setPresent(o.Node, o.Epoch)
@@ -103,4 +114,12 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 	n.tunnel.underlay.SetServers(servers)
 	life := time.Until(time.Unix(m.Expires, 0)) // by a clock that may be wrong
 	n.renew = time.Now().Add(min(max(life/2, time.Minute), maxRenew))
+}
+
+// learnProof takes what a refusal rests on: that this machine was thrown out is
+// believed of an admin alone.
+func (n *Node) learnProof(e *signaling.Error) {
+	if len(e.Proof) > 0 {
+		n.learn([][]byte{e.Proof}, true)
+	}
 }

@@ -4,20 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// ErrRefused says that the invite will never let this machine in. Errors that
-// are it say why.
-var ErrRefused = errors.New("not admitted")
+// Why a machine was not admitted. Errors that are one of them say more.
+var (
+	// ErrRefused is the keeper's own word, under its signature.
+	ErrRefused = errors.New("not admitted")
 
-type refusal struct{ why string }
+	// ErrTurnedAway is the hub's word, before anything was asked of the keeper:
+	// it may be a lie, but no harm has been done. What the hub says after the
+	// request is neither: the keeper may have admitted the machine.
+	ErrTurnedAway = errors.New("turned away by the hub")
+)
+
+type refusal struct {
+	why  string
+	kind error // ErrRefused, ErrTurnedAway or nil
+}
 
 func (r *refusal) Error() string        { return r.why }
-func (r *refusal) Is(target error) bool { return target == ErrRefused }
+func (r *refusal) Is(target error) bool { return target != nil && target == r.kind }
 
 // askAgain is how often a joiner repeats its request while the keeper of its
 // invite is away or silent.
@@ -60,12 +71,13 @@ type joining struct {
 	joiner *signaling.Joiner
 	keeper *signaling.SignedRecord // known once the hub has delivered it
 	told   bool                    // that the keeper is away
+	asked  bool                    // the keeper may have heard of this machine
 }
 
 func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
 	switch m := m.(type) {
 	case *signaling.Members:
-		for _, raw := range m.Records {
+		for _, raw := range m.Statements {
 			rec, err := signaling.ParseRecord(j.node.Network, raw)
 			if err == nil && rec.Node == j.node.Invite.Keeper {
 				j.keeper = rec
@@ -80,11 +92,11 @@ func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
 			j.progress("waiting for %s, who keeps this invite, to come online", j.keeperName())
 			return false, nil
 		}
-		return false, j.refused(m.Code)
+		return false, j.refused(m.Code, j.hubsWord())
 	case *signaling.Down:
 		var e *signaling.Error
 		if errors.As(m.Err, &e) {
-			if err := j.refused(e.Code); err != nil {
+			if err := j.refused(e.Code, j.hubsWord()); err != nil {
 				return false, err
 			}
 		}
@@ -102,8 +114,16 @@ func (j *joining) ask() error {
 	if err != nil {
 		return err
 	}
-	j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: msg})
+	j.asked = j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: msg}) || j.asked
 	return nil
+}
+
+// hubsWord is what a refusal of the hub's amounts to.
+func (j *joining) hubsWord() error {
+	if j.asked {
+		return nil
+	}
+	return ErrTurnedAway
 }
 
 // answer takes the keeper's answer: what it grants is on disk before the
@@ -115,31 +135,41 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		return false, nil
 	}
 	if a.Refusal == signaling.CodeLimit {
-		return false, &refusal{"the network is full"} // the hub's own limits pass, this one does not
+		return false, &refusal{"the network is full", ErrRefused} // the hub's own limits pass, this one does not
 	}
 	if a.Refusal != "" {
-		return false, j.refused(a.Refusal)
+		return false, j.refused(a.Refusal, ErrRefused)
 	}
-	rec, err := signaling.ParseRecord(j.node.Network, a.Record)
-	if err != nil || rec.Node != j.self.Node.Public() || rec.WireGuard != j.self.WireGuard || rec.Sealing != j.self.Sealing.Public() {
-		return false, fmt.Errorf("the keeper's answer is not about this machine")
+	j.roster.Merge(a.Statements...)
+	self := j.self.Node.Public()
+	rec, ok := j.roster.Record(self)
+	if !ok || rec.WireGuard != j.self.WireGuard || rec.Sealing != j.self.Sealing.Public() {
+		return false, fmt.Errorf("the keeper's answer does not make a member of this machine")
 	}
 	if !a.Prefix.Contains(rec.IPv4) {
 		return false, fmt.Errorf("the keeper gave the address %v outside of the network's %v", rec.IPv4, a.Prefix)
 	}
 	joined := *j.node
 	joined.Name, joined.NetworkName, joined.Prefix = rec.Name, a.NetworkName, a.Prefix
-	joined.Discovery, joined.Hub, joined.Record, joined.Invite = a.DiscoveryKey, a.Hub, a.Record, nil
+	joined.Discovery, joined.Proof, joined.Invite = a.DiscoveryKey, j.roster.Proof(self), nil
 	if err := j.cfg.Dir.SaveNode(&joined); err != nil {
 		return false, err
 	}
 	*j.node = joined
-	if _, err := j.roster.Merge(a.Record); err != nil {
-		return false, err
-	}
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
+	j.link.joined = time.Now()
 	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)
 	return true, nil
+}
+
+// showRecord connects to the hub anew, as the member that the record makes of
+// this machine, when the acknowledgement came to nothing: the keeper ended
+// before it had published the record, and nobody else would.
+func (n *Node) showRecord(now time.Time) {
+	if !n.link.joined.IsZero() && now.Sub(n.link.joined) > askAgain {
+		n.link.joined = time.Time{}
+		n.hub.Moved(func(netip.Addr) bool { return false })
+	}
 }
 
 func (j *joining) keeperName() string {
@@ -150,18 +180,23 @@ func (j *joining) keeperName() string {
 }
 
 // refused turns a code into an error, if it is a final one.
-func (j *joining) refused(code signaling.ErrorCode) error {
-	if text, final := refusals[code]; final {
-		return config.WithHint(&refusal{text}, "ask for a new one: `p2ptun invite` on the machine that made the network prints it")
+func (j *joining) refused(code signaling.ErrorCode, kind error) error {
+	text, final := refusals[code]
+	if !final {
+		return nil
 	}
-	return nil
+	hint := "ask for a new one: `p2ptun invite` on an admin's machine prints it"
+	if code == signaling.CodeTicket {
+		hint = "if the hub or the keeper has just been started, try again in a moment; else " + hint
+	}
+	return config.WithHint(&refusal{text, kind}, hint)
 }
 
 // credential is what the next hello shows; the client asks on its goroutine.
 func (n *Node) credential(ctx context.Context) signaling.Credential {
 	var c signaling.Credential
 	n.do(ctx, func() error {
-		c = signaling.Credential{Record: n.node.Record, Access: n.node.Access, Since: n.sync.sequence}
+		c = signaling.Credential{Proof: n.node.Proof, Access: n.node.Access, Since: n.sync.sequence}
 		if i := n.node.Invite; i != nil {
 			c.Ticket = signaling.NewInviteKeys(n.self.Network, i.Secret).Ticket()
 		}

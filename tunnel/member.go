@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -21,7 +22,8 @@ type member struct {
 	record   *signaling.SignedRecord
 	session  *peer.Peer
 	endpoint *Endpoint
-	wg       *wgdevice.Peer
+	keys     *keyRing
+	wg       atomic.Pointer[wgdevice.Peer]
 	stop     context.CancelFunc
 	lower    bool // our node key is the lower one: we prompt handshakes
 
@@ -31,36 +33,57 @@ type member struct {
 	heardNS  atomic.Int64
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
-	said     string       // the path that progress last told
+	refused  refused
+	said     string // the path that progress last told
+
+	tell     func([]byte) // sends a note, see gossip.go
+	notes    int          // sent; the session's goroutine owns it
+	compared time.Time    // when what both know was last compared
+	limits
 }
 
 // addMember makes the session and the tunnel's end for a record.
 func (n *Node) addMember(rec *signaling.SignedRecord) {
-	if rec.Node == n.self.Node.Public() || n.tunnel == nil || !rec.Live(time.Now()) {
+	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
+		return
+	}
+	if n.lapsed || !rec.Live(n.now()) {
+		n.removeMember(rec.Node)
+		return
+	}
+	if n.updateMember(rec) {
 		return
 	}
 	pair := signaling.NewPair(n.self, &rec.Record)
-	m := &member{record: rec, lower: pair.Lower()}
+	m := &member{record: rec, lower: pair.Lower(), limits: newLimits()}
 	log := n.log.With("peer", rec.Name)
 	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
 	if m.lower {
 		m.endpoint.Lead()
 	}
+	m.keys = n.newKeyRing(m, log)
+	m.endpoint.keys = m.keys
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
 	m.session = peer.New(peer.Config{
 		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
-		Controlling: m.lower, Offerer: m.lower,
-		Send:     func(sealed []byte) { n.hub.Send(&signaling.Signal{To: rec.Node, Sealed: sealed}) },
-		OnPath:   m.setPath,
-		OnSource: func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
-		Alive:    func() time.Time { return unixNano(m.heardNS.Load()) },
+		Controlling: m.lower, Offerer: m.lower, Keys: m.keys,
+		Send:      func(sealed []byte) { n.sendByHub(rec.Node, sealed) },
+		SendNote:  func(sealed []byte) { n.sendNote(m, rec.Node, sealed) },
+		OnPath:    m.setPath,
+		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
+		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(rec.Node, clock); n.tellDigest(m) }) },
+		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
+		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
-	if err := n.configurePeer(m); err != nil {
+	m.tell = m.session.Tell
+	m.endpoint.onSealed = func(sealed []byte) { m.session.Receive(sealed) }
+	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
+		cancel()
 		n.tunnel.bind.RemoveEndpoint(m.endpoint)
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = cancel
 	n.running.Go(func() {
 		if err := m.session.Run(ctx); err != nil && ctx.Err() == nil {
 			log.Error("session ended", "err", err)
@@ -76,31 +99,64 @@ func (m *member) setOnline(epoch signaling.Epoch) {
 	m.session.SetOnline(m.online, epoch)
 }
 
-// removeMember ends the session and the tunnel to a node.
-func (n *Node) removeMember(node config.NodeKey) {
-	m := n.members[node]
-	if m == nil {
-		return
+// newKeyRing returns the member's keys, with what was stored of them.
+func (n *Node) newKeyRing(m *member, log *slog.Logger) *keyRing {
+	node, key, wg := m.record.Node, m.record.WireGuard, n.tunnel.wg
+	r := newKeyRing(n.keys.Get(node), log)
+	r.install = func(k config.PresharedKey) error {
+		return wg.IpcSet(presharedConfig(key, k) + "update_only=true\n")
 	}
-	delete(n.members, node)
+	r.save = func(keys config.PeerKeys) func() error { return n.keys.Put(node, keys) }
+	r.again = func(response []byte) { m.endpoint.bind.enqueue(m.endpoint, response) }
+	return r
+}
+
+// presharedConfig names a peer to the device, and its preshared key.
+func presharedConfig(peer config.WireGuardKey, k config.PresharedKey) string {
+	return fmt.Sprintf("public_key=%s\npreshared_key=%s\n", hex.EncodeToString(peer[:]), hex.EncodeToString(k.Seed()))
+}
+
+// removeMember ends the session and the tunnel to a node, and forgets its keys.
+func (n *Node) removeMember(node config.NodeKey) {
+	if m := n.members[node]; m != nil {
+		n.endMember(m)
+		n.keys.Put(node, config.PeerKeys{})
+	}
+}
+
+// endMember ends the session and the tunnel to a node.
+func (n *Node) endMember(m *member) {
+	delete(n.members, m.record.Node)
 	m.stop()
+	m.keys.close()
 	n.tunnel.wg.RemovePeer(wgdevice.NoisePublicKey(m.record.WireGuard))
 	n.tunnel.bind.RemoveEndpoint(m.endpoint)
 }
 
 // configurePeer tells WireGuard of the member. Its addresses come from the
 // signed record alone.
-func (n *Node) configurePeer(m *member) error {
-	uapi := fmt.Sprintf("public_key=%s\nreplace_allowed_ips=true\nendpoint=%s\npersistent_keepalive_interval=%d\n",
-		hex.EncodeToString(m.record.WireGuard[:]), m.endpoint.DstToString(), int(keepalive.Seconds()))
-	for _, a := range m.record.Addresses(n.self.Network) {
-		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
-	}
+func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
+	uapi := presharedConfig(m.record.WireGuard, key)
+	uapi += fmt.Sprintf("endpoint=%s\npersistent_keepalive_interval=%d\n", m.endpoint.DstToString(), int(keepalive.Seconds()))
+	uapi += n.allowedIPs(m)
 	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
 		return err
 	}
-	m.wg = n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+	m.wg.Store(n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard)))
 	return nil
+}
+
+// allowedIPs are the member's addresses as the device takes them: those of the
+// network. A record by a hostile admin may name any machine's.
+func (n *Node) allowedIPs(m *member) string {
+	uapi := "replace_allowed_ips=true\n"
+	for _, a := range m.record.Addresses(n.self.Network) {
+		if a.Is4() && !n.node.Prefix.Contains(a) {
+			continue
+		}
+		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
+	}
+	return uapi
 }
 
 // setPath puts a proved path under the peer; called on the session's
@@ -109,7 +165,7 @@ func (m *member) setPath(p peer.Path) {
 	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
 	m.pathAt.Store(time.Now().UnixNano())
 	if m.lower || m.heardNS.Load() != 0 {
-		m.wg.SendKeepalive() // a handshake where there is no session, else a proof of the path
+		m.wg.Load().SendKeepalive() // a handshake where there is no session, else a proof of the path
 	}
 }
 
@@ -137,11 +193,16 @@ func (n *Node) poll(now time.Time) {
 	all := n.tunnel.traffic()
 	for _, m := range n.members {
 		n.pollMember(now, m, all[m.record.WireGuard])
+		n.pollRefused(now, m)
 	}
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
 	}
+	n.expire()
+	n.followHub(now)
+	n.gossip(now)
 	n.tellGathered()
+	n.showRecord(now)
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
 		n.saveMembers()
 	}
@@ -151,7 +212,9 @@ func (n *Node) poll(now time.Time) {
 }
 
 func (n *Node) pollMember(now time.Time, m *member, c traffic) {
-	if c.rx != m.traffic.rx || c.handshake.After(m.traffic.handshake) {
+	completed := c.handshake.After(m.traffic.handshake)
+	m.keys.settle(now, completed)
+	if c.rx != m.traffic.rx || completed {
 		m.heard = now
 		m.heardNS.Store(now.UnixNano())
 	}
@@ -162,7 +225,7 @@ func (n *Node) pollMember(now time.Time, m *member, c traffic) {
 	}
 	if m.heard.IsZero() && now.Sub(pathAt) > prompt && now.Sub(m.prompted) > prompt {
 		m.prompted = now
-		m.wg.SendKeepalive()
+		m.wg.Load().SendKeepalive()
 	}
 	n.tellPath(m)
 }

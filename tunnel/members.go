@@ -3,44 +3,46 @@ package tunnel
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// memberSync is how far this node's list of members agrees with the hub's.
+// memberSync is how far what this node knows of the network agrees with what
+// the hub does.
 type memberSync struct {
 	sequence uint64                // the hub's, newest taken
 	whole    map[[32]byte]struct{} // while all is sent again: what the hub has
 	compared bool                  // all was sent again on this connection: once is enough
 	unsaved  bool
 	saved    time.Time
+
+	gossip time.Time     // when to compare with a member
+	wait   time.Duration // after the last time
 }
 
-// loadMembers reads what is remembered of the members from earlier runs.
+// loadMembers reads what is remembered of the network from earlier runs.
 func (n *Node) loadMembers() error {
-	n.roster = signaling.NewRoster(n.node.Network)
-	known, err := n.cfg.Dir.LoadMembers()
+	known, change, err := loadRoster(n.cfg.Dir, n.node)
 	if err != nil {
 		return err
 	}
-	n.sync.sequence = known.Sequence
-	for _, raw := range append(known.Records, n.node.Record) {
-		if len(raw) == 0 {
-			continue
-		}
-		if _, err := n.roster.Merge(raw); err != nil && !errors.Is(err, signaling.ErrOutdated) {
-			n.log.Warn("stored member record dropped", "err", err)
-		}
+	n.roster, n.sync.sequence = known.roster, known.sequence
+	if change.Err != nil {
+		n.log.Warn("stored statements dropped", "err", change.Err)
 	}
 	return nil
 }
 
 // saveEvery is how seldom the list is written: it can be fetched again, and a
-// slow disk would hold up the loop just when peers connect.
+// slow disk would hold up the loop just when peers connect. A revocation is
+// written at once.
 const saveEvery = 10 * time.Second
 
 // saveMembers writes the list if it has changed since the last time.
@@ -49,26 +51,34 @@ func (n *Node) saveMembers() {
 		return
 	}
 	n.sync.saved = time.Now()
-	err := n.cfg.Dir.SaveMembers(config.Members{Records: n.roster.All(), Sequence: n.sync.sequence})
-	if err != nil {
+	known := &knownNetwork{n.roster, n.sync.sequence}
+	if err := n.cfg.Dir.SaveMembers(known.members()); err != nil {
 		n.log.Error("members not saved", "err", err)
 		return
 	}
 	n.sync.unsaved = false
 }
 
-// takeMembers adds the records that the hub sends. What no admin signed is
+// takeMembers adds the statements that the hub sends. What no admin signed is
 // dropped: the hub adds nobody.
 func (n *Node) takeMembers(m *signaling.Members) {
-	changed := false
-	for _, raw := range m.Records {
-		changed = n.addRecord(raw) || changed
-		if n.sync.whole != nil && n.roster.Has(raw) { // so it cannot outgrow the roster
-			n.sync.whole[sha256.Sum256(raw)] = struct{}{}
+	unknown := 0
+	for _, raw := range m.Statements {
+		if !n.roster.Has(sha256.Sum256(raw)) {
+			unknown++
 		}
 	}
-	if changed {
-		n.sendTickets() // an admitted machine may be a member now
+	if !n.hearing.AllowN(time.Now(), unknown) {
+		n.refused("statements of the hub", errors.New("more than any network has"))
+		return
+	}
+	n.learn(m.Statements, true)
+	if n.sync.whole != nil {
+		for _, raw := range m.Statements {
+			if hash := sha256.Sum256(raw); n.roster.Has(hash) { // so it cannot outgrow the roster
+				n.sync.whole[hash] = struct{}{}
+			}
+		}
 	}
 	if m.Sequence > n.sync.sequence || n.sync.whole != nil {
 		n.sync.sequence, n.sync.unsaved = m.Sequence, true
@@ -95,95 +105,172 @@ func (n *Node) compareMembers(digest []byte) {
 		n.hub.Send(&signaling.Members{Since: new(uint64)})
 		return
 	}
-	var page [][]byte
-	for _, raw := range n.roster.All() {
-		if _, has := whole[sha256.Sum256(raw)]; has {
-			continue
-		}
-		if page = append(page, raw); len(page) == publishPage {
-			n.hub.Send(&signaling.Members{Records: page})
-			page = nil
+	var missing [][]byte
+	for _, s := range n.roster.Statements() {
+		if _, has := whole[s.Hash()]; !has {
+			missing = append(missing, s.Bytes())
 		}
 	}
-	if len(page) > 0 {
-		n.hub.Send(&signaling.Members{Records: page})
+	n.tellHub(missing)
+}
+
+// publishPage statements fit one frame.
+const publishPage = 16
+
+// tellHub publishes statements.
+func (n *Node) tellHub(statements [][]byte) {
+	for page := range slices.Chunk(statements, publishPage) {
+		n.hub.Send(&signaling.Members{Statements: page})
 	}
 }
 
-// publishPage records fit one frame.
-const publishPage = 16
-
-// addRecord takes one record; the session and the tunnel of its node follow.
-// It says whether the record was new.
-func (n *Node) addRecord(raw []byte) bool {
-	change, err := n.roster.Merge(raw)
-	if errors.Is(err, signaling.ErrOutdated) {
-		return false
+// learn takes statements; sessions and tunnels follow. It says which were new.
+func (n *Node) learn(raw [][]byte, fromHub bool) []*signaling.Statement {
+	change := n.roster.Merge(raw...)
+	if change.Err != nil {
+		n.refused("statement", change.Err)
 	}
-	if err != nil {
-		n.log.Debug("member record dropped", "err", err)
-		return false
-	}
-	if change.Clash != nil {
-		n.log.Warn("member record does not stand", "err", change.Clash)
+	if len(change.Taken) == 0 {
+		return nil
 	}
 	n.sync.unsaved = true
-	for _, rec := range change.Removed { // or its keys are others now
-		n.removeMember(rec.Node)
+	n.sync.gossip, n.sync.wait = time.Now().Add(gossipWait), gossipWait
+	if len(change.Revoked) > 0 {
+		n.saveMembers() // before anybody can see that it counts: it must outlive a crash
 	}
-	if n.tunnel != nil {
-		for _, rec := range change.Added {
-			n.addMember(rec)
+	for _, rec := range change.Removed {
+		if next, ok := n.roster.Get(rec.Node); !ok || !sameKeys(rec, next) {
+			n.removeMember(rec.Node)
+			n.tellRemoved(rec)
+		}
+	}
+	for _, rec := range change.Added {
+		n.addMember(rec)
+	}
+	n.learnOwn(&change)
+	n.mend()
+	n.spread(change.Taken, fromHub)
+	n.sendTickets() // an admitted machine may be a member now
+	return change.Taken
+}
+
+// tellRemoved says who was thrown out.
+func (n *Node) tellRemoved(rec *signaling.SignedRecord) {
+	if n.roster.IsRevoked(rec.Node) && rec.Node != n.self.Node.Public() {
+		n.progress("%s was removed from the network", rec.Name)
+	}
+}
+
+// learnOwn acts on what the statements say of this very machine.
+func (n *Node) learnOwn(c *signaling.Change) {
+	self := n.self.Node.Public()
+	if n.roster.IsRevoked(self) {
+		n.end(errRevoked)
+		return
+	}
+	if err := n.openKeeper(); err != nil { // it may be an admin now
+		n.log.Error("invites not read: nobody can be admitted", "err", err)
+	}
+	updated := *n.node
+	changed := false
+	if proof := n.roster.Proof(self); len(proof) > 0 && !slices.EqualFunc(proof, updated.Proof, bytes.Equal) {
+		rec, _ := n.roster.Record(self)
+		if rec.WireGuard != n.self.WireGuard || rec.Sealing != n.self.Sealing.Public() {
+			n.log.Error("an admin has signed other keys for this machine", "admin", rec.Statement().Signer)
+			return
+		}
+		updated.Proof, updated.Name, changed = proof, rec.Name, true
+	}
+	if c.Hubs {
+		n.tryAt = time.Now().Add(hubHandover)
+	}
+	if !changed {
+		return
+	}
+	if err := n.cfg.Dir.SaveNode(&updated); err != nil {
+		n.log.Error("node not saved", "err", err)
+	}
+	*n.node = updated
+	n.readdress()
+}
+
+// errRevoked ends a node that was thrown out.
+var errRevoked = config.WithHint(errors.New("an admin has removed this machine from the network"),
+	"`p2ptun leave` forgets the network; then a new invite may let the machine in again")
+
+// own is this machine's record.
+func (n *Node) own() (*signaling.SignedRecord, error) {
+	self := n.self.Node.Public()
+	if n.roster.IsRevoked(self) {
+		return nil, errRevoked
+	}
+	rec, ok := n.roster.Record(self)
+	if !ok {
+		return nil, errors.New("no admin of the network vouches for this machine any more")
+	}
+	if !n.node.Prefix.Contains(rec.IPv4) { // it would lead the host's traffic to others into the tunnel
+		return nil, config.WithHint(fmt.Errorf("an admin has given this machine the address %v outside of the network's %v", rec.IPv4, n.node.Prefix),
+			"`p2ptun revoke` that admin on the machine that made the network")
+	}
+	return rec, nil
+}
+
+// errReaddress ends the tunnel to begin it again with other addresses.
+var errReaddress = errors.New("this machine has other addresses now")
+
+// readdress follows when an admin has given this machine another address.
+func (n *Node) readdress() {
+	if n.tunnel == nil {
+		return
+	}
+	if rec, err := n.own(); err == nil && rec.IPv4 != n.tunnel.ipv4 {
+		n.progress("an admin has given this machine the address %v", rec.IPv4)
+		n.end(errReaddress)
+	}
+}
+
+func sameKeys(a, b *signaling.SignedRecord) bool {
+	return a.WireGuard == b.WireGuard && a.Sealing == b.Sealing
+}
+
+// updateMember takes a newer record of a member whose keys are the same: its
+// tunnel stays as it is.
+func (n *Node) updateMember(rec *signaling.SignedRecord) bool {
+	m := n.members[rec.Node]
+	if m == nil {
+		return false
+	}
+	if m.record.Name != rec.Name {
+		n.progress("%s is called %s now", m.record.Name, rec.Name)
+	}
+	moved := m.record.IPv4 != rec.IPv4
+	m.record = rec
+	if moved {
+		uapi := fmt.Sprintf("public_key=%s\nupdate_only=true\n", hex.EncodeToString(rec.WireGuard[:]))
+		if err := n.tunnel.wg.IpcSet(uapi + n.allowedIPs(m)); err != nil {
+			n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		}
 	}
 	return true
 }
 
-// openKeeper lets the machine that holds the network's key admit others.
-func (n *Node) openKeeper() error {
-	if n.node.Creator == nil {
-		return nil
-	}
-	invites, err := n.cfg.Dir.LoadInvites()
-	if err != nil {
-		return err
-	}
-	n.keeper = signaling.NewKeeper(signaling.KeeperConfig{
-		Self: n.self, WireGuard: n.node.WireGuard, Network: *n.node.Creator, NetworkName: n.node.NetworkName,
-		Prefix: n.node.Prefix, Discovery: n.node.Discovery, Hub: n.node.Hub, Roster: n.roster,
-		Save: n.cfg.Dir.SaveInvites,
-	}, invites)
-	return nil
-}
-
-// keep serves a joiner that the hub lets knock.
-func (n *Node) keep(m *signaling.Join) {
-	if n.keeper == nil {
+// refused counts what is dropped because it is not what it says. The first of a
+// kind is told, as a sign that somebody tries.
+func (n *Node) refused(what string, err error) {
+	if n.refuse[what]++; n.refuse[what] == 1 {
+		n.log.Warn(what+" refused; more of these are only counted", "err", err)
 		return
 	}
-	if signaling.IsJoinAck(m.Sealed) {
-		if raw, ok := n.keeper.Ack(m.From, m.Sealed); ok {
-			n.addRecord(raw)
-			n.sendTickets()
-			n.hub.Send(&signaling.Members{Records: [][]byte{raw}})
-		}
-		return
-	}
-	answer, req, err := n.keeper.Answer(time.Now(), m.Sealed)
-	if err != nil {
-		n.log.Debug("join request refused", "node", m.From, "err", err)
-		return
-	}
-	n.log.Info("join request answered", "node", req.Node, "name", req.Name)
-	n.hub.Send(&signaling.Join{To: m.From, Sealed: answer})
+	n.log.Debug(what+" refused", "err", err)
 }
 
-// sendTickets tells the hub which invites are open.
-func (n *Node) sendTickets() {
-	if n.keeper != nil {
-		n.hub.Send(&signaling.Tickets{Tickets: n.keeper.Tickets(time.Now())})
+// refusedSoFar counts what was refused, by kind, here and in the sessions.
+func (n *Node) refusedSoFar() map[string]uint64 {
+	drops := n.tunnel.underlay.Drops()
+	all := map[string]uint64{"sealed message": drops.Messages, "stale sealed message": drops.Stale}
+	for what, count := range n.refuse {
+		all[what] = uint64(count)
 	}
+	maps.DeleteFunc(all, func(_ string, count uint64) bool { return count == 0 })
+	return all
 }
-
-// errNotKeeper is what a plain member says when it is asked for an invite.
-var errNotKeeper = config.WithHint(fmt.Errorf("this machine may not admit others"), "make invites on the machine that made the network")

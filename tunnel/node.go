@@ -11,6 +11,7 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // Config is what a Node needs. Dir, Node, Interface and Log are required.
@@ -42,6 +43,7 @@ type Node struct {
 	events chan signaling.Message // from the hub, in order
 	calls  chan func()            // into the loop
 	ended  chan struct{}          // closed when the loop takes no more calls
+	keys   *config.KeyStore
 
 	// Owned by the loop.
 	node    *config.Node
@@ -55,6 +57,18 @@ type Node struct {
 	running sync.WaitGroup                     // the members' sessions
 	renew   time.Time                          // when to ask for new ones
 	ready   readiness
+	over    error              // why the loop is to return
+	refuse  map[string]int     // what was refused, by kind
+	noise   rate.Sometimes     // lets the log tell of some of the hub's refusals
+	tickets []signaling.Ticket // as the hub knows them
+	trying  bool               // the network's new hub, see followHub
+	tryAt   time.Time          // not before
+	stepBy  config.NodeKey     // who has confirmed a big step of the time, see clock.go
+	stepAt  time.Time
+	joins   *rate.Limiter // of join requests that the hub lets through
+	hearing *rate.Limiter // of statements that are new to us, from the hub
+	lapsed  bool          // this machine's membership has ended, and it was told
+	offers  map[*handover]bool
 
 	gathered string // the candidates that progress last told
 }
@@ -63,6 +77,8 @@ type Node struct {
 type hubLink struct {
 	up   bool
 	said string // what keeps it down; the first trouble of an outage is told
+
+	joined time.Time // when this machine was admitted, until the hub takes it for a member
 }
 
 // New prepares a node; nothing happens before Run.
@@ -86,6 +102,11 @@ func New(cfg Config) (*Node, error) {
 		ended:   make(chan struct{}),
 		members: make(map[config.NodeKey]*member),
 		present: make(map[config.NodeKey]signaling.Epoch),
+		refuse:  make(map[string]int),
+		joins:   rate.NewLimiter(5, 50),
+		hearing: rate.NewLimiter(500, 100_000),
+		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
+		offers:  make(map[*handover]bool),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
@@ -93,6 +114,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	if err := n.loadMembers(); err != nil {
 		return nil, err
+	}
+	if n.keys, err = cfg.Dir.OpenKeys(cfg.Log); err != nil {
+		n.log.Warn(err.Error())
 	}
 	return n, nil
 }
@@ -120,7 +144,11 @@ func (n *Node) Run(ctx context.Context) error {
 		},
 	})
 	g.Go(func() error { return n.hub.Run(ctx) })
+	// The sessions' keys are stored for as long as there are sessions.
+	storing, stored := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { return n.keys.Run(storing) })
 	g.Go(func() error {
+		defer stored()
 		defer close(n.ended)
 		if err := n.run(ctx); err != nil {
 			return err
@@ -139,15 +167,29 @@ func (n *Node) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := n.appeal(ctx); err != nil {
+		return err
+	}
 	if err := n.openKeeper(); err != nil {
 		return err
 	}
-	if err := n.start(ctx); err != nil {
-		return err
+	for {
+		if err := n.start(ctx); err != nil {
+			return err
+		}
+		err := n.loop(ctx)
+		n.stop()
+		if !errors.Is(err, errReaddress) {
+			return err
+		}
 	}
-	defer n.stop()
-	n.loop(ctx)
-	return nil
+}
+
+// end makes the loop return err, after what it is doing.
+func (n *Node) end(err error) {
+	if n.over == nil {
+		n.over = err
+	}
 }
 
 // tick is how often the loop looks at WireGuard's counters, and how often
@@ -157,13 +199,15 @@ const (
 	fastTick = 20 * time.Millisecond
 )
 
-func (n *Node) loop(ctx context.Context) {
+// loop serves the tunnel until ctx ends, or end is called.
+func (n *Node) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	n.over = nil
+	for n.over == nil {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case m := <-n.events:
 			n.handle(m)
 		case call := <-n.calls:
@@ -173,6 +217,7 @@ func (n *Node) loop(ctx context.Context) {
 			timer.Reset(n.nextPoll())
 		}
 	}
+	return n.over
 }
 
 // do runs f on the loop and waits for it. It fails when the loop is not
@@ -188,6 +233,20 @@ func (n *Node) do(ctx context.Context, f func() error) error {
 		return errors.New("the node is shutting down")
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// later has the loop run f, for a caller on a member's goroutine: that is not
+// kept when the member ends.
+func (n *Node) later(ctx context.Context, m *member, f func()) {
+	call := func() {
+		if n.members[m.record.Node] == m {
+			f()
+		}
+	}
+	select {
+	case n.calls <- call:
+	case <-ctx.Done():
 	}
 }
 

@@ -18,6 +18,10 @@ type Status struct {
 	Network NetworkStatus `json:"network"`
 	Hub     HubStatus     `json:"hub"`
 	Peers   []PeerStatus  `json:"peers"` // by name
+
+	// Refused counts, by kind, what came and was not what it said, since the
+	// start. Of sealed messages some are stale without malice.
+	Refused map[string]uint64 `json:"refused,omitempty"`
 }
 
 // SelfStatus is about this machine.
@@ -26,7 +30,8 @@ type SelfStatus struct {
 	ID        string       `json:"id"`
 	Addresses []netip.Addr `json:"addresses"` // inside the tunnel
 	NAT       NATStatus    `json:"nat"`
-	State     string       `json:"state"` // joining or up
+	State     string       `json:"state"` // joining, up, or expired: its membership has ended
+	Expires   *time.Time   `json:"expires"`
 	Interface string       `json:"interface"`
 	Port      uint16       `json:"port"` // UDP
 }
@@ -68,6 +73,11 @@ type PeerStatus struct {
 	RxBytes       uint64         `json:"rx_bytes"`
 	TxBytes       uint64         `json:"tx_bytes"`
 	LastHandshake *time.Time     `json:"last_handshake"`
+
+	// That the last handshake was made with a preshared key of a sealed
+	// session, which is post-quantum, and since when they are with this key.
+	PresharedKey   bool       `json:"preshared_key"`
+	PresharedSince *time.Time `json:"preshared_since"`
 }
 
 // EndpointStatus is one end of a path; both fields are "" where there is none.
@@ -106,8 +116,12 @@ func (n *Node) status(now time.Time) *Status {
 	}
 	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
 	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
-		s.Self.Addresses = own.Addresses(n.self.Network)
+		s.Self.Addresses, s.Self.Expires = own.Addresses(n.self.Network), expires(own)
 	}
+	if n.hasLapsed(n.now()) {
+		s.Self.State = "expired"
+	}
+	s.Refused = n.refusedSoFar()
 	all := n.tunnel.traffic()
 	for _, m := range n.members {
 		n.pollMember(now, m, all[m.record.WireGuard])
@@ -136,6 +150,10 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	if !m.traffic.handshake.IsZero() {
 		t := m.traffic.handshake.UTC()
 		p.LastHandshake = &t
+	}
+	if since, ok := m.keys.since(); ok {
+		since = since.UTC()
+		p.PresharedKey, p.PresharedSince = true, &since
 	}
 	p.Why = why(p)
 	return p
@@ -187,15 +205,16 @@ type NodeInfo struct {
 	Tags      []string     `json:"tags"`
 	Self      bool         `json:"self"`
 	Online    bool         `json:"online"`
-	Expires   *time.Time   `json:"expires"`
+	Admin     bool         `json:"admin"`   // may admit and revoke
+	Expires   *time.Time   `json:"expires"` // the membership; null: never
 }
 
-// Nodes lists the network's members by name, this one included. It is safe for
-// concurrent use while the node runs.
+// Nodes lists the network's members by name, this one included, and those whose
+// membership has ended. It is safe for concurrent use while the node runs.
 func (n *Node) Nodes(ctx context.Context) ([]NodeInfo, error) {
 	nodes := []NodeInfo{}
 	err := n.do(ctx, func() error {
-		for _, rec := range n.roster.Live(time.Now()) {
+		for _, rec := range n.roster.Live(time.Time{}) {
 			nodes = append(nodes, n.nodeInfo(rec))
 		}
 		return nil
@@ -207,31 +226,20 @@ func (n *Node) nodeInfo(rec *signaling.SignedRecord) NodeInfo {
 	info := NodeInfo{
 		Name: rec.Name, ID: rec.Node.ID().String(), Addresses: rec.Addresses(n.self.Network),
 		Tags: append([]string{}, rec.Tags...), Self: rec.Node == n.self.Node.Public(),
+		Admin: n.roster.IsAdmin(rec.Node), Expires: expires(rec),
 	}
 	info.Online = info.Self && n.link.up
 	if m := n.members[rec.Node]; m != nil {
 		info.Online = m.online
 	}
-	if !rec.Expires.IsZero() {
-		info.Expires = &rec.Expires
-	}
 	return info
 }
 
-// Invite makes an invite, stored before it is returned, and opens it at the
-// hub. Only the machine that holds the network's key can.
-func (n *Node) Invite(ctx context.Context, o signaling.InviteOptions) (token string, err error) {
-	err = n.do(ctx, func() error {
-		if n.keeper == nil {
-			return errNotKeeper
-		}
-		i, err := n.keeper.Invite(time.Now(), o)
-		if err != nil {
-			return err
-		}
-		n.sendTickets()
-		token = i.Token()
+// expires is when a membership ends, nil for never.
+func expires(rec *signaling.SignedRecord) *time.Time {
+	if rec.Expires.IsZero() {
 		return nil
-	})
-	return token, err
+	}
+	end := rec.Expires.UTC()
+	return &end
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -14,8 +13,8 @@ import (
 // concurrent use.
 type background struct {
 	mu     sync.Mutex
-	parent *os.File // nil after ready
-	log    *os.File // nil before logTo
+	parent *os.File  // nil after ready
+	log    io.Writer // nil before logTo
 }
 
 // adoptBackground takes over what a starting `up` left for this process; nil
@@ -42,22 +41,16 @@ func (b *background) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// maxLog is where a log file is set aside for a new one, in bytes.
-const maxLog = 8 << 20
-
 // logTo opens the log file, which also gets what Go prints of a crash.
 func (b *background) logTo(path string) (io.Writer, error) {
-	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
-		os.Rename(path, path+".1")
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := openLog(path, maxLog, replaceStderr)
 	if err != nil {
-		return nil, fmt.Errorf("log file: %w", err)
+		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.log = f
-	return f, replaceStderr(f)
+	return f, nil
 }
 
 // ready lets the waiting `up` go; it may have gone already.

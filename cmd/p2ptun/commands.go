@@ -18,16 +18,25 @@ const tokenHelp = `INVITE and LINK are secrets: "-" reads one from standard inpu
 a file, so that it shows neither in the process list nor in the shell's history.
 `
 
+const keyHelp = `NODE is a name or an ID. export-key writes what the network can be brought back
+with to FILE or standard output, encrypted with a passphrase, also for age(1).
+import-key makes a member's machine hold the network's key, and a member of a
+machine that is in no network.
+`
+
 func commands() []command {
 	return []command{
-		{"hub", []string{"[--public-addr IP]…"}, "run a hub: signaling, STUN and TURN",
-			"It prints the hub link on a terminal, and keeps it in the file link of its state\ndirectory; it serves until SIGINT or SIGTERM.\n", runHub},
+		{"hub", []string{"[--public-addr IP]…", "link [--rotate]"}, "run a hub: signaling, STUN and TURN",
+			"It prints the hub link on a terminal, and keeps it in its state directory, from\nwhere `hub link` prints it; it serves until SIGINT or SIGTERM.\n", runHub},
 		{"up", []string{"[INVITE]", "--new NETWORK --hub LINK"}, "join (first time), bring the tunnel up and leave it up", tokenHelp, runUp},
 		{"down", []string{""}, "take the tunnel down; it stays down until `up`", "", runDown},
 		{"leave", []string{""}, "take the tunnel down and forget the network", "", runLeave},
 		{"status", []string{"[NODE]"}, "show this machine, the hub and the peers", "", runStatus},
 		{"nodes", []string{""}, "list the network's members", "", runNodes},
-		{"invite", []string{"[--uses N] [--expires D] [--tag T]…"}, "print an invite", "", runInvite},
+		{"invite", []string{"[--uses N] [--expires D] [--tag T]… [--replace NAME] [--keeper NODE]", "list [--json]", "revoke ID"}, "print an invite; list and revoke those that this machine keeps", "", runInvite},
+		{"revoke", []string{"NODE [--drop-admitted]"}, "throw a member out for ever", "", runRevoke},
+		{"network", []string{"delegate NODE", "extend NODE [--member-expires D]", "export-key [FILE]", "import-key [FILE|-]"}, "make an admin, move the end of a membership, back the network's key up", keyHelp, runNetwork},
+		{"hubs", []string{"list [--json]", "set LINK"}, "show the network's hub, or move the network to another", tokenHelp, runHubs},
 		{"ping", []string{"NODE"}, "ping a member; each reply says which path it took", "", runPing},
 		{"version", []string{""}, "print the version", "", runVersion},
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
-	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
 )
 
@@ -31,7 +30,7 @@ func (e *controlError) Hint() string  { return e.Help }
 type servedNode interface {
 	Status(context.Context) (*tunnel.Status, error)
 	Nodes(context.Context) ([]tunnel.NodeInfo, error)
-	Invite(context.Context, signaling.InviteOptions) (token string, err error)
+	servedAdmin
 	Ping(ctx context.Context, name string, count int, interval time.Duration, reply func(tunnel.Pong)) error
 }
 
@@ -78,7 +77,7 @@ func (c *control) serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Status(r.Context())) })
 	mux.HandleFunc("GET /nodes", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Nodes(r.Context())) })
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // for those who look for a fault: goroutines, heap
-	mux.HandleFunc("POST /invite", c.invite)
+	handleAdmin(mux, c.node)
 	mux.HandleFunc("POST /ping", c.ping)
 	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) { answer(w)(nil, c.end(false)) })
 	mux.HandleFunc("POST /leave", func(w http.ResponseWriter, _ *http.Request) { answer(w)(nil, c.end(true)) })
@@ -123,15 +122,6 @@ func answer(w http.ResponseWriter) func(any, error) {
 		}
 		json.NewEncoder(w).Encode(v)
 	}
-}
-
-func (c *control) invite(w http.ResponseWriter, r *http.Request) {
-	var o signaling.InviteOptions
-	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
-		answer(w)(nil, err)
-		return
-	}
-	answer(w)(c.node.Invite(r.Context(), o))
 }
 
 // ping streams one JSON object per reply.

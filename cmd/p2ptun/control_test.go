@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
-	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
 )
 
@@ -25,20 +23,24 @@ type fakeNode struct {
 	pongs  []tunnel.Pong
 	blocks bool
 
-	invited signaling.InviteOptions
+	offline bool // not connected to the hub
+
+	asked []any // what came with the commands for admins
 }
 
 func (n *fakeNode) Status(context.Context) (*tunnel.Status, error) {
-	return &tunnel.Status{Self: tunnel.SelfStatus{Name: "laptop", State: "up"}, Network: tunnel.NetworkStatus{Name: "home"}}, n.err
+	return &tunnel.Status{
+		Self: tunnel.SelfStatus{Name: "laptop", State: "up"}, Network: tunnel.NetworkStatus{Name: "home"},
+		Hub: tunnel.HubStatus{Connected: !n.offline},
+	}, n.err
 }
 
 func (n *fakeNode) Nodes(context.Context) ([]tunnel.NodeInfo, error) {
-	return []tunnel.NodeInfo{{Name: "laptop", ID: "abc", Self: true, Tags: []string{"a", "b"}}, {Name: "server", ID: "def", Online: true}}, n.err
-}
-
-func (n *fakeNode) Invite(_ context.Context, o signaling.InviteOptions) (string, error) {
-	n.invited = o
-	return "TOKEN", n.err
+	over := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return []tunnel.NodeInfo{
+		{Name: "laptop", ID: "abc", Self: true, Admin: true, Tags: []string{"a", "b"}},
+		{Name: "server", ID: "def", Online: true, Expires: &over},
+	}, n.err
 }
 
 func (n *fakeNode) Ping(ctx context.Context, _ string, _ int, _ time.Duration, reply func(tunnel.Pong)) error {
@@ -124,11 +126,9 @@ func TestCommandsAskTheNode(t *testing.T) {
 		{"status, refused", fakeNode{err: refusal}, []string{"status"}, 1, "", refused},
 		{"status of itself", fakeNode{}, []string{"status", "laptop"}, 1, "", "p2ptun: error: laptop is this machine, not a peer: `p2ptun status` without a name shows it\n"},
 		{"status of nobody", fakeNode{}, []string{"status", "x"}, 1, "", "p2ptun: error: no peer has the name \"x\"\np2ptun: hint: `p2ptun nodes` lists the members\n"},
-		{"nodes", fakeNode{}, []string{"nodes"}, 0, "laptop (this machine)  no                 a,b   abc\nserver                 yes                -     def\n", ""},
+		{"nodes", fakeNode{}, []string{"nodes"}, 0, "laptop (this machine)  no      yes               a,b   -                            abc\nserver                 yes     no                -     2026-01-02 03:04 UTC (over)  def\n", ""},
 		{"nodes, json", fakeNode{}, []string{"nodes", "--json"}, 0, `"name": "server"`, ""},
 		{"nodes, refused", fakeNode{err: refusal}, []string{"nodes"}, 1, "", refused},
-		{"invite", fakeNode{}, []string{"invite"}, 0, "TOKEN\n", ""},
-		{"invite, refused", fakeNode{err: refusal}, []string{"invite"}, 1, "", refused},
 		{"ping", fakeNode{pongs: []tunnel.Pong{lost, got}}, []string{"ping", "server"}, 0, "seq 2: 1.50 ms, direct via -\n", ""},
 		{"ping, json", fakeNode{pongs: []tunnel.Pong{got}}, []string{"ping", "server", "--json"}, 0, `"rtt_ms":1.5`, ""},
 		{"ping, all lost", fakeNode{pongs: []tunnel.Pong{lost}}, []string{"ping", "server", "--count", "1"}, 1, "no reply from server",
@@ -143,17 +143,6 @@ func TestCommandsAskTheNode(t *testing.T) {
 				t.Errorf("exit code %d, stdout %q, stderr %q; want %d, %q, %q", code, stdout, stderr, tt.code, tt.stdout, tt.stderr)
 			}
 		})
-	}
-}
-
-func TestInviteOptionsReachTheNode(t *testing.T) {
-	node := &fakeNode{}
-	s := serve(t, node)
-	if code, _, stderr := s.command(t, "invite", "--uses", "3", "--expires", "2d", "--tag", "a", "--tag", "b"); code != 0 {
-		t.Fatal(stderr)
-	}
-	if o := node.invited; o.Uses != 3 || o.Expires != 48*time.Hour || !slices.Equal(o.Tags, []string{"a", "b"}) {
-		t.Errorf("got %+v", o)
 	}
 }
 

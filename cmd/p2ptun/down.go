@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -58,32 +59,46 @@ func runLeave(e env, args []string) error {
 	return err
 }
 
-// leaveStopped forgets the network of a node that does not run: in the given
-// state directory, or in the one that the config file names.
+// leaveStopped forgets the network of a node that does not run.
 func leaveStopped(state, file string) error {
+	return withState(state, file, false, func(dir *config.Dir, node *config.Node) error {
+		if node == nil {
+			return errors.New("this machine is in no network")
+		}
+		return dir.Forget()
+	})
+}
+
+// withState opens the state of a node that does not run: in the given directory,
+// or in the one that the config file names. There is no node where it has none,
+// and no directory either where there is none and create does not ask for it.
+func withState(state, file string, create bool, do func(*config.Dir, *config.Node) error) error {
 	if state == "" {
 		f, err := config.LoadFile(file)
 		if err != nil {
 			return err
 		}
-		if state = f.State; state == "" {
-			state = config.DefaultState
-		}
+		state = cmp.Or(f.State, config.DefaultState)
 	}
-	nothing := fmt.Errorf("this machine is in no network (state directory %s)", state)
-	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
-		return nothing
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) && !create {
+		return inState(state, do(nil, nil))
 	}
 	dir, err := config.OpenDir(state)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	switch node, err := dir.LoadNode(); {
-	case err != nil:
+	node, err := dir.LoadNode()
+	if err != nil {
 		return err
-	case node == nil:
-		return nothing
 	}
-	return dir.Forget()
+	return inState(state, do(dir, node))
+}
+
+// inState says which state directory an error is about.
+func inState(state string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w (state directory %s)", err, state)
 }

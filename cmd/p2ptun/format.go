@@ -64,3 +64,11 @@ func ageText(t *time.Time, now time.Time) string {
 	}
 	return fmt.Sprintf("%v ago", max(0, now.Sub(*t)).Round(time.Second))
 }
+
+// endText is when something ends.
+func endText(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04 UTC")
+}

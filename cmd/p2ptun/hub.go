@@ -13,46 +13,88 @@ import (
 	"golang.org/x/term"
 )
 
+// hubOptions are what `hub` was told.
+type hubOptions struct {
+	hub.Config
+	printLink bool
+	link      bool // `hub link`
+	rotate    bool
+}
+
 func runHub(e env, args []string) error {
-	cfg, printLink, err := parseHub(e, args)
+	o, err := parseHub(e, args)
 	if err != nil {
 		return err
 	}
-	h, err := hub.New(cfg)
+	if o.link {
+		return runHubLink(e, o)
+	}
+	h, err := hub.New(o.Config)
 	if err != nil {
 		return err
 	}
-	if printLink || isTerminal(e.stdout) {
+	defer startHubControl(o, h)()
+	if o.printLink || isTerminal(e.stdout) {
 		fmt.Fprintf(e.stdout, "hub link: %s\n", h.Link().Token())
 	} else {
-		fmt.Fprintf(e.stderr, "the hub serves; its link is in %s (--print-link prints it)\n", filepath.Join(cfg.State, hub.LinkFile))
+		fmt.Fprintf(e.stderr, "the hub serves; its link is in %s (`p2ptun hub link` prints it)\n", filepath.Join(o.State, hub.LinkFile))
 	}
 	return h.Run(e.ctx)
 }
 
-func parseHub(e env, args []string) (cfg hub.Config, printLink bool, err error) {
+func parseHub(e env, args []string) (*hubOptions, error) {
+	o := new(hubOptions)
 	fs := flag.NewFlagSet("hub", flag.ContinueOnError)
 	var public list
 	var log logFlags
-	fs.StringVar(&cfg.Listen, "listen", ":443", "`ADDR` for signaling, TCP")
-	fs.StringVar(&cfg.TURNListen, "turn-listen", ":3478", "`ADDR` for STUN and TURN, UDP")
-	fs.StringVar(&cfg.State, "state", config.DefaultHubState, "state directory `DIR`")
+	fs.StringVar(&o.Listen, "listen", ":443", "`ADDR` for signaling, TCP")
+	fs.StringVar(&o.TURNListen, "turn-listen", ":3478", "`ADDR` for STUN and TURN, UDP")
+	fs.StringVar(&o.State, "state", config.DefaultHubState, "state directory `DIR`")
 	fs.Var(&public, "public-addr", "an `IP` that members can reach; may be given several times (default: this machine's public ones)")
-	fs.BoolVar(&cfg.AllowPrivatePeers, "allow-private-peers", false, "relay to private addresses too: a hub on a LAN")
-	fs.BoolVar(&printLink, "print-link", false, "print the hub link even if the output is no terminal")
+	fs.StringVar(&o.TLSCert, "tls-cert", "", "PEM `FILE` with a certificate for the hub's host names, besides the hub's own, which needs none")
+	fs.StringVar(&o.TLSKey, "tls-key", "", "PEM `FILE` with the key of --tls-cert")
+	fs.BoolVar(&o.PlainHTTP, "plain-http", false, "serve without TLS, for a proxy in front that has it (say with --url where that is)")
+	fs.Var((*list)(&o.URLs), "url", "a `URL` by which members reach signaling, wss://HOST:PORT; may be given several times (default: from --tls-cert and --public-addr)")
+	fs.BoolVar(&o.AllowPrivatePeers, "allow-private-peers", false, "relay to private addresses too: a hub on a LAN")
+	fs.BoolVar(&o.printLink, "print-link", false, "print the hub link even if the output is no terminal")
+	fs.BoolVar(&o.rotate, "rotate", false, "with `hub link`: make a new access key, the old link creates no networks any more")
 	log.add(fs)
-	if _, err := parse(fs, args, 0); err != nil {
-		return cfg, false, err
+	rest, err := parse(fs, args, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(fs, rest); err != nil {
+		return nil, err
 	}
 	for _, s := range public {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
-			return cfg, false, usagef("--public-addr %q: want an IP address", s)
+			return nil, usagef("--public-addr %q: want an IP address", s)
 		}
-		cfg.PublicAddrs = append(cfg.PublicAddrs, a)
+		o.PublicAddrs = append(o.PublicAddrs, a)
 	}
-	cfg.Log, err = log.open(e.stderr)
-	return cfg, printLink, err
+	o.Log, err = log.open(e.stderr)
+	return o, err
+}
+
+// check finds what cannot be meant.
+func (o *hubOptions) check(fs *flag.FlagSet, rest []string) error {
+	if o.link = len(rest) == 1 && rest[0] == "link"; len(rest) == 1 && !o.link {
+		return usagef("unexpected argument %q", rest[0])
+	}
+	if o.rotate && !o.link {
+		return usagef("--rotate goes with `hub link`")
+	}
+	var stray string
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name != "state" && f.Name != "rotate" {
+			stray = f.Name
+		}
+	})
+	if o.link && stray != "" {
+		return usagef("--%s does not go with `hub link`", stray)
+	}
+	return nil
 }
 
 func isTerminal(w io.Writer) bool {

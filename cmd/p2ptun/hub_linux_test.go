@@ -22,7 +22,7 @@ func TestHub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "ws://" + netip.AddrPortFrom(m.host.Addr(), 443).String(); link.URLs[0] != want {
+	if want := "wss://" + netip.AddrPortFrom(m.host.Addr(), 443).String(); link.URLs[0] != want {
 		t.Errorf("the link is for %q, want %q", link.URLs, want)
 	}
 

@@ -19,7 +19,7 @@ func TestMember(t *testing.T) {
 
 	joining := prepare(t, invite)
 	member := prepare(t, invite)
-	member.NetworkName, member.Record, member.Invite = "office", []byte("record"), nil
+	member.NetworkName, member.Proof, member.Invite = "office", [][]byte{[]byte("record")}, nil
 
 	const fresh = "" // neither kept nor refused
 	for _, tt := range []struct {

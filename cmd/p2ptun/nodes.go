@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/p2ptun/p2ptun/tunnel"
 )
@@ -29,21 +30,28 @@ func runNodes(e env, args []string) error {
 	if *asJSON {
 		return printJSON(e.stdout, nodes)
 	}
-	return printNodes(e.stdout, nodes)
+	return printNodes(e.stdout, nodes, time.Now())
 }
 
-func printNodes(w io.Writer, nodes []tunnel.NodeInfo) error {
+func printNodes(w io.Writer, nodes []tunnel.NodeInfo, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tONLINE\tADDRESSES\tTAGS\tID")
+	fmt.Fprintln(t, "NODE\tONLINE\tADMIN\tADDRESSES\tTAGS\tMEMBER UNTIL\tID")
 	for _, n := range nodes {
-		name, online := n.Name, "no"
+		name, end := n.Name, endText(n.Expires)
 		if n.Self {
 			name += " (this machine)"
 		}
-		if n.Online {
-			online = "yes"
+		if n.Expires != nil && !now.Before(*n.Expires) {
+			end += " (over)"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, online, joinAddrs(n.Addresses), orDash(strings.Join(n.Tags, ",")), n.ID)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, yesNo(n.Online), yesNo(n.Admin), joinAddrs(n.Addresses), orDash(strings.Join(n.Tags, ",")), end, n.ID)
 	}
 	return t.Flush()
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }

@@ -31,7 +31,10 @@ func (s *session) run(e env, o *upOptions) error {
 	ready := make(chan struct{})
 	node, err := s.open(e, o, func() { close(ready) })
 	if err != nil {
-		return cmp.Or(err, s.forgetIf(s.fresh))
+		if s.fresh {
+			s.undo(e)
+		}
+		return err
 	}
 	c := newControl(node, stop)
 	g, ctx := errgroup.WithContext(ctx)
@@ -39,6 +42,7 @@ func (s *session) run(e env, o *upOptions) error {
 	g.Go(func() error {
 		select {
 		case <-ready:
+			s.dir.DropEarlier() // the next `up` does it if this fails
 			return announce(ctx, e, node, s.fresh && s.node.Creator != nil)
 		case <-ctx.Done():
 			return nil
@@ -46,11 +50,12 @@ func (s *session) run(e env, o *upOptions) error {
 	})
 	err = node.Run(ctx)
 	stop()
-	forget := c.decide()
-	if s.fresh && !isClosed(ready) {
-		forget = forget || s.cameToNothing(err)
+	switch forget := c.decide(); {
+	case forget:
+		err = cmp.Or(err, s.dir.Forget())
+	case !isClosed(ready) && s.cameToNothing(err):
+		err = cmp.Or(err, s.undo(e))
 	}
-	err = cmp.Or(err, s.forgetIf(forget))
 	s.listener.Close()
 	s.dir.Close()
 	c.finish(err)
@@ -78,19 +83,43 @@ func (s *session) open(e env, o *upOptions, ready func()) (*tunnel.Node, error) 
 	})
 }
 
-// cameToNothing says whether a membership that this command began, and that
-// was never up, is to be forgotten: a network that nobody has been invited to,
-// or a request that was refused. A request that was interrupted is kept: the
-// keeper may have admitted these keys.
+// cameToNothing says whether a membership that was never up is to be undone: a
+// network that this command made and that nobody has been invited to, or a
+// request that the keeper refused, or that the hub did not let through. One that
+// was interrupted is kept: the keeper may have admitted these keys.
 func (s *session) cameToNothing(err error) bool {
-	return s.node.Creator != nil || errors.Is(err, tunnel.ErrRefused)
+	return s.fresh && (s.node.Creator != nil || errors.Is(err, tunnel.ErrTurnedAway)) || errors.Is(err, tunnel.ErrRefused)
 }
 
-func (s *session) forgetIf(forget bool) error {
-	if !forget {
+// store writes what this command begins. What the machine was about to be
+// before, by another invite, is set aside until this one has proved good.
+func (s *session) store(known *config.Node) error {
+	switch {
+	case !s.fresh && known.Joined():
+		return s.dir.DropEarlier()
+	case !s.fresh:
 		return nil
+	case known != nil:
+		if err := s.dir.SetAside(known); err != nil {
+			return err
+		}
 	}
-	return s.dir.Forget()
+	return s.dir.SaveNode(s.node)
+}
+
+// undo goes back to what was set aside. Where there is nothing, what this
+// command began is forgotten.
+func (s *session) undo(e env) error {
+	earlier, err := s.dir.TakeBack()
+	switch {
+	case err != nil:
+		return err
+	case earlier != nil:
+		fmt.Fprintln(e.stderr, "the invite that this machine had before still stands; `p2ptun up` goes on with it")
+	case s.fresh:
+		return s.dir.Forget()
+	}
+	return nil
 }
 
 // announce tells whoever waits that the node is up.
@@ -102,6 +131,9 @@ func announce(ctx context.Context, e env, node *tunnel.Node, invite bool) error 
 		}
 		fmt.Fprintln(e.stderr, "on another machine run `sudo p2ptun up INVITE` with this invite, good once and for 24 hours:")
 		fmt.Fprintln(e.stdout, token)
+		if st, err := node.Status(ctx); err == nil && !st.Hub.Connected {
+			fmt.Fprintf(e.stderr, offlineWarning, inviteOffline)
+		}
 	}
 	notifySystemd("READY=1")
 	if e.background != nil {

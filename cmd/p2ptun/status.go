@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -29,7 +31,7 @@ func runStatus(e env, args []string) error {
 	}
 	var status tunnel.Status
 	if err := ask(e.ctx, socket, "GET", "/status", nil, &status); err != nil {
-		return err
+		return s.whyStopped(err)
 	}
 	if len(rest) == 1 {
 		if err := narrow(&status, rest[0]); err != nil {
@@ -45,6 +47,22 @@ func runStatus(e env, args []string) error {
 		printStatus(e.stdout, status, time.Now())
 	}
 	return nil
+}
+
+// whyStopped makes of the error that no node answers one that says that the
+// machine was thrown out, where its state is known and says so.
+func (s *socketFlags) whyStopped(err error) error {
+	if !errors.Is(err, errNotRunning) || s.socket != "" || s.iface != "" {
+		return err
+	}
+	var out error
+	withState("", s.file, false, func(dir *config.Dir, node *config.Node) error {
+		if node != nil && node.Joined() {
+			out = tunnel.CheckStored(dir, node)
+		}
+		return nil
+	})
+	return cmp.Or(out, err)
 }
 
 // narrow leaves the peer of that name alone.
@@ -66,9 +84,18 @@ func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
 		printHub(w, s.Hub)
 		return
 	}
+	if s.Self.State == "expired" {
+		fmt.Fprintf(w, "%s in %s: the membership ended at %s; an admin can extend it with `p2ptun network extend %s`\n",
+			s.Self.Name, networkText(s.Network), endText(s.Self.Expires), s.Self.Name)
+		printHub(w, s.Hub)
+		return
+	}
 	fmt.Fprintf(w, "%s in %s: %s on %s\n", s.Self.Name, networkText(s.Network), s.Self.State, s.Self.Interface)
 	if len(s.Self.Addresses) > 0 {
 		fmt.Fprintf(w, "addresses: %s\n", joinAddrs(s.Self.Addresses))
+	}
+	if s.Self.Expires != nil {
+		fmt.Fprintf(w, "member until: %s\n", endText(s.Self.Expires))
 	}
 	printHub(w, s.Hub)
 	fmt.Fprintln(w)
@@ -124,7 +151,16 @@ func printPeer(w io.Writer, p tunnel.PeerStatus, now time.Time) {
 	row("received", byteText(p.RxBytes))
 	row("sent", byteText(p.TxBytes))
 	row("handshake", ageText(p.LastHandshake, now))
+	row("post-quantum key", presharedText(p, now))
 	t.Flush()
+}
+
+// presharedText says whether the tunnel has a key of a post-quantum exchange.
+func presharedText(p tunnel.PeerStatus, now time.Time) string {
+	if !p.PresharedKey {
+		return "not yet"
+	}
+	return "yes, since " + ageText(p.PresharedSince, now)
 }
 
 // stateText is the peer's state; a peer that is not there has none.

@@ -19,10 +19,10 @@ func testPeers() []tunnel.PeerStatus {
 		}
 		return a
 	}
-	rtt, handshake := 12.345, now.Add(-83*time.Second)
+	rtt, handshake, since := 12.345, now.Add(-83*time.Second), now.Add(-time.Hour)
 	return []tunnel.PeerStatus{
 		{Name: "desktop", ID: "aaaa", Addresses: addrs("10.77.0.2", "fd00::2"), Online: true, State: peer.Connected, ICE: "completed",
-			Path: peer.PathDirect, MTU: 1280, RTT: &rtt, RxBytes: 5 << 20, TxBytes: 1000, LastHandshake: &handshake,
+			Path: peer.PathDirect, MTU: 1280, RTT: &rtt, RxBytes: 5 << 20, TxBytes: 1000, LastHandshake: &handshake, PresharedKey: true, PresharedSince: &since,
 			Local:  tunnel.EndpointStatus{Type: peer.Host, Address: "192.168.1.2:5000"},
 			Remote: tunnel.EndpointStatus{Type: peer.ServerReflexive, Address: "203.0.113.9:6000"}},
 		{Name: "phone", ID: "bbbb", Addresses: addrs("10.77.0.3"), Online: true, State: peer.Connected, ICE: "connected", Path: peer.PathRelayed,
@@ -83,32 +83,34 @@ func TestPrintPeer(t *testing.T) {
 		p    tunnel.PeerStatus
 		want string
 	}{
-		{peers[0], `node:       desktop
-id:         aaaa
-addresses:  10.77.0.2, fd00::2
-state:      connected
-ice:        completed
-path:       direct
-local:      192.168.1.2:5000 (host)
-remote:     203.0.113.9:6000 (srflx)
-rtt:        12.3 ms
-mtu:        1280
-received:   5.0 MiB
-sent:       1000 B
-handshake:  1m23s ago
+		{peers[0], `node:              desktop
+id:                aaaa
+addresses:         10.77.0.2, fd00::2
+state:             connected
+ice:               completed
+path:              direct
+local:             192.168.1.2:5000 (host)
+remote:            203.0.113.9:6000 (srflx)
+rtt:               12.3 ms
+mtu:               1280
+received:          5.0 MiB
+sent:              1000 B
+handshake:         1m23s ago
+post-quantum key:  yes, since 1h0m0s ago
 `},
-		{peers[2], `node:       tv
-id:         cccc
-addresses:  
-state:      offline
-why:        not connected to the hub
-ice:        -
-path:       none
-rtt:        -
-mtu:        1280
-received:   0 B
-sent:       0 B
-handshake:  never
+		{peers[2], `node:              tv
+id:                cccc
+addresses:         
+state:             offline
+why:               not connected to the hub
+ice:               -
+path:              none
+rtt:               -
+mtu:               1280
+received:          0 B
+sent:              0 B
+handshake:         never
+post-quantum key:  not yet
 `},
 	} {
 		var got bytes.Buffer

@@ -42,11 +42,15 @@ func runningAlready(e env, o *upOptions, t tokens) (bool, error) {
 		return false, err
 	case t.link != nil, t.invite != nil && t.invite.Network.ID().String() != s.Network.ID:
 		return false, alreadyMember(networkText(s.Network))
-	case s.Self.State != "up":
+	case s.Self.State == "joining":
 		return false, config.WithHint(errors.New("p2ptun is running, but has not been admitted to its network yet"),
 			"`p2ptun status` shows how it stands; `p2ptun down` stops it, another invite may follow")
 	}
-	fmt.Fprintln(e.stderr, "p2ptun is up already")
+	text := "p2ptun is up already"
+	if s.Self.State == "expired" {
+		text += ", but the membership of this machine has ended: `p2ptun status` says more"
+	}
+	fmt.Fprintln(e.stderr, text)
 	return true, nil
 }
 
@@ -78,10 +82,8 @@ func upForeground(e env, o *upOptions, t tokens) error {
 	}
 	defer listener.Close()
 	s := &session{dir: dir, node: node, fresh: node != known, listener: listener}
-	if s.fresh {
-		if err := dir.SaveNode(node); err != nil {
-			return err
-		}
+	if err := s.store(known); err != nil {
+		return err
 	}
 	return s.run(e, o)
 }

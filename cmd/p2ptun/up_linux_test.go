@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -68,11 +66,6 @@ func (m *machine) hasTunnel() (found bool) {
 		m.t.Fatal(err)
 	}
 	return found
-}
-
-func missing(path string) bool {
-	_, err := os.Lstat(path)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // TestUp is the life of a node on one machine: made, up twice, down twice, up

@@ -118,7 +118,7 @@ func TestHubUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Expect(s.ctx, "no connection to the hub, trying again: cannot reach the hub at ws://"); err != nil {
+	if _, err := p.Expect(s.ctx, "no connection to the hub, trying again: cannot reach the hub at wss://"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.rig.StartHub(s.ctx, s.hubHost); err != nil {

@@ -26,9 +26,10 @@ type setup struct {
 
 func newSetup(t *testing.T) *setup { return newSetupFor(t, time.Minute, "debug") }
 
-func newSetupFor(t *testing.T, limit time.Duration, logLevel string) *setup {
+func newSetupFor(t *testing.T, limit time.Duration, logLevel string, hubArgs ...string) *setup {
 	t.Helper()
 	requireLab(t)
+	dir := t.TempDir() // removed when the processes that write there have ended with the lab
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	lab, err := natlab.New()
@@ -36,7 +37,7 @@ func newSetupFor(t *testing.T, limit time.Duration, logLevel string) *setup {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { lab.Close() })
-	s := &setup{t: t, ctx: ctx, rig: &Rig{Lab: lab, Bin: binary(t), Dir: t.TempDir(), LogLevel: logLevel}}
+	s := &setup{t: t, ctx: ctx, rig: &Rig{Lab: lab, Bin: binary(t), Dir: dir, LogLevel: logLevel}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, n := range s.rig.Nodes {
@@ -46,7 +47,7 @@ func newSetupFor(t *testing.T, limit time.Duration, logLevel string) *setup {
 	})
 	s.rig.Output = func(process, line string) { t.Logf("%s: %s", process, line) }
 	s.hubHost = natlab.Must(lab.PublicHost("hub"))
-	s.hub, err = s.rig.StartHub(ctx, s.hubHost)
+	s.hub, err = s.rig.StartHub(ctx, s.hubHost, hubArgs...)
 	if err != nil {
 		t.Fatal(err)
 	}

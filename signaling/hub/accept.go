@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -17,7 +16,7 @@ import (
 // upgraded a connection has its own goroutine, so that net/http's buffers go.
 func (h *Hub) handler(ctx context.Context) http.Handler {
 	upgrader := &websocket.Upgrader{
-		ReadBufferSize:  1 << 10,
+		ReadBufferSize:  512, // frames are longer, but rare
 		WriteBufferSize: 2 << 10,
 		WriteBufferPool: new(sync.Pool),
 		Subprotocols:    []string{signaling.Subprotocol},
@@ -70,8 +69,8 @@ func observed(r *http.Request) netip.AddrPort {
 // source is whom to count a connection against. A proxy on this machine says
 // whom it speaks for; any other could say anything.
 func source(r *http.Request) netip.Addr {
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	peer, err := netip.ParseAddr(host)
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	peer := from.Addr()
 	if err != nil || !peer.IsLoopback() || !proxied(r) {
 		return peer.Unmap()
 	}

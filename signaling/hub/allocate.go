@@ -20,7 +20,20 @@ type client struct {
 // it says.
 type allocation struct {
 	owner   identity
+	meter   *meter // of the owner's share
 	release func() // of the client's address, see admitted
+
+	// The listener's reader owns these.
+	peers    *recent[netip.Addr]
+	channels *recent[uint16]
+}
+
+func newAllocation(owner identity, m *meter, release func()) *allocation {
+	return &allocation{
+		owner: owner, meter: m, release: release,
+		peers:    newRecent[netip.Addr](maxPermissions, permissionLife),
+		channels: newRecent[uint16](maxChannels, channelLife),
+	}
 }
 
 var (
@@ -60,9 +73,11 @@ func (g *generator) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Pa
 		announced: net.UDPAddrFromAddrPort(announced),
 		in:        make(chan *packet, relayQueue), closed: make(chan struct{}),
 	}
-	g.relay.mu.Lock()
-	g.relay.relays[announced] = c
-	g.relay.mu.Unlock()
+	g.relay.join(c, owner)
+	if !g.relay.credentials.has(owner) { // ended meanwhile; if only now, end finds c
+		c.Close()
+		return nil, nil, errUser
+	}
 	g.relay.pumps.Go(c.pump)
 	return c, c.announced, nil
 }
@@ -87,15 +102,6 @@ func (g *generator) AllocateListener(turn.AllocateListenerConfig) (net.Listener,
 // AllocateConn refuses, as AllocateListener does.
 func (g *generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { return nil, errNoTCP }
 
-func (r *relay) forget(c *relayConn) {
-	ap := addrPort(c.announced)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.relays[ap] == c {
-		delete(r.relays, ap)
-	}
-}
-
 func (r *relay) created(src, dst net.Addr, _, userID, _ string, relayAddr net.Addr, _ int) {
 	owner, ok := identityOf(userID)
 	if !ok {
@@ -105,8 +111,7 @@ func (r *relay) created(src, dst net.Addr, _, userID, _ string, relayAddr net.Ad
 	release := r.admitted.hold(owner.network, from.Addr())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.allocations[client{from, addrPort(dst)}] = &allocation{owner: owner, release: release}
-	r.perNode[owner]++
+	r.allocations[client{from, addrPort(dst)}] = newAllocation(owner, r.shareLocked(owner).meter, release)
 	r.log.Info("relay allocated", "network", owner.network.String(), "peer", owner.node.String(), "remote", from.String(), "local", relayAddr.String())
 }
 
@@ -119,54 +124,6 @@ func (r *relay) deleted(src, dst net.Addr, _, _, _ string) {
 		return
 	}
 	delete(r.allocations, key)
-	if r.perNode[a.owner]--; r.perNode[a.owner] == 0 {
-		delete(r.perNode, a.owner)
-	}
 	a.release()
 	r.log.Info("relay released", "network", a.owner.network.String(), "peer", a.owner.node.String(), "remote", key.from.String())
-}
-
-// underQuota is pion/turn's QuotaHandler.
-func (r *relay) underQuota(userID, _ string, _ net.Addr) bool {
-	owner, ok := identityOf(userID)
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return ok && r.perNode[owner] < allocationsPerServer*len(r.public)
-}
-
-// inUse says whether the member has an allocation.
-func (r *relay) inUse(owner identity) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.perNode[owner] > 0
-}
-
-// permit is a listener's PermissionHandler. It sees no port: a permission for
-// the hub's own relays says nothing yet, see relayConn.WriteTo.
-func (l *listener) permit(src net.Addr, peer net.IP) bool {
-	addr, ok := netip.AddrFromSlice(peer)
-	if !ok {
-		return false
-	}
-	r := l.relay
-	r.mu.RLock()
-	a := r.allocations[client{addrPort(src), addrPort(l.LocalAddr())}]
-	r.mu.RUnlock()
-	if a == nil {
-		return false
-	}
-	allowed := r.admitted.allows(a.owner.network, addr)
-	if r.isOwn(addr) {
-		allowed = r.announces(addr)
-	}
-	if !allowed {
-		r.log.Debug("relay permission refused", "network", a.owner.network.String(), "peer", a.owner.node.String(), "to", addr.String())
-	}
-	return allowed
-}
-
-// announces says whether relays of this hub have the address.
-func (r *relay) announces(a netip.Addr) bool {
-	_, ok := r.binds[a]
-	return ok
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -14,9 +15,11 @@ import (
 // safe for concurrent use. localBus implements it for one process.
 type Bus interface {
 	// Attach makes the node reachable until detach. An older seat of the
-	// same node gets a CodeReplaced error and is no longer its seat. A member
-	// is told who is online, in one or more Presence messages, and the others
-	// of its network are told of it, then and when it detaches.
+	// same node gets a CodeReplaced error and is no longer its seat. Where two
+	// epochs of a node take turns both get a CodeCopied error, and the newer
+	// gets no seat. A member is told who is online, in one or more Presence
+	// messages, and the others of its network are told of it, then and when it
+	// detaches.
 	Attach(Seat) (detach func())
 
 	// Publish hands the event to the node's seat. It says false when there
@@ -48,24 +51,31 @@ const presencePage = 200
 
 // localBus is the Bus of a hub that is one process.
 type localBus struct {
-	mu    sync.Mutex // guards seats; held while delivering, which keeps the order
-	seats map[config.NetworkKey]map[config.NodeKey]*Seat
+	mu      sync.Mutex // guards what follows; held while delivering, which keeps the order
+	seats   map[config.NetworkKey]map[config.NodeKey]*Seat
+	arrived map[identity]arrivals
+	pruned  time.Time // arrived was
 }
 
 func newLocalBus() *localBus {
-	return &localBus{seats: make(map[config.NetworkKey]map[config.NodeKey]*Seat)}
+	return &localBus{seats: make(map[config.NetworkKey]map[config.NodeKey]*Seat), arrived: make(map[identity]arrivals)}
 }
 
 func (b *localBus) Attach(s Seat) (detach func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	network := b.seats[s.Network]
-	if network == nil {
-		network = make(map[config.NodeKey]*Seat)
-		b.seats[s.Network] = network
+	old := b.seats[s.Network][s.Node]
+	if b.copiedLocked(&s) {
+		s.Deliver(copiedEvent)
+		if old != nil {
+			old.Deliver(copiedEvent) // it leaves by itself
+		}
+		return func() {}
 	}
-	old := network[s.Node]
-	network[s.Node] = &s
+	if b.seats[s.Network] == nil {
+		b.seats[s.Network] = make(map[config.NodeKey]*Seat)
+	}
+	b.seats[s.Network][s.Node] = &s
 	if old != nil {
 		old.Deliver(Event{Message: &signaling.Error{Code: signaling.CodeReplaced, Message: "this node connected again"}})
 	}
@@ -74,6 +84,28 @@ func (b *localBus) Attach(s Seat) (detach func()) {
 		b.tellLocked(&s, &signaling.Presence{Online: []signaling.Online{s.Online}})
 	}
 	return func() { b.detach(&s) }
+}
+
+var copiedEvent = Event{Message: &signaling.Error{
+	Code: signaling.CodeCopied,
+	Message: "this machine's state was copied, and the other one is connected too: " +
+		"run `p2ptun leave` on the copy and join with a new invite, to give it an identity of its own",
+}}
+
+// copiedLocked notes the arrival and says whether the node has copies.
+func (b *localBus) copiedLocked(s *Seat) bool {
+	now := time.Now()
+	if now.Sub(b.pruned) > copyWithin {
+		b.pruned = now
+		maps.DeleteFunc(b.arrived, func(_ identity, a arrivals) bool { return now.Sub(a[len(a)-1].at) > copyWithin })
+	}
+	node := identity{s.Network, s.Node}
+	b.arrived[node] = b.arrived[node].add(s.Online.Epoch, now)
+	if !b.arrived[node].ofCopies() {
+		return false
+	}
+	delete(b.arrived, node) // the next time is a new one
+	return true
 }
 
 func (b *localBus) detach(s *Seat) {

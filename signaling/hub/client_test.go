@@ -21,7 +21,7 @@ func startClient(t *testing.T, link config.HubLink, m *member) (*signaling.Clien
 		Hub: link.Hub, Network: m.network.Public(),
 		Self: &signaling.Self{Network: m.network.Public().ID(), Node: m.key, Epoch: m.epoch},
 		Credential: func() signaling.Credential {
-			return signaling.Credential{Record: m.record.Bytes(), Access: link.Access[:], Since: since}
+			return signaling.Credential{Proof: [][]byte{m.record.Bytes()}, Access: link.Access[:], Since: since}
 		},
 		Handle: func(f signaling.Message) {
 			if m, ok := f.(*signaling.Members); ok {
@@ -67,8 +67,8 @@ func TestWithClient(t *testing.T) {
 	network := config.NewNetworkKey()
 	a, b := newMember(t, network, 1), newMember(t, network, 2)
 	ca, fa := startClient(t, h.Link(), a)
-	if m := await[*signaling.Members](t, fa); len(m.Records) != 1 {
-		t.Fatalf("%d records, want its own", len(m.Records))
+	if m := await[*signaling.Members](t, fa); len(m.Statements) != 1 {
+		t.Fatalf("%d records, want its own", len(m.Statements))
 	}
 	await[*signaling.Credentials](t, fa)
 	_, fb := startClient(t, h.Link(), b)
@@ -95,10 +95,37 @@ func TestWithClient(t *testing.T) {
 	startHub(t, Config{State: dir, Listen: listen})
 	for _, f := range []<-chan signaling.Message{fa, fb} {
 		await[*signaling.Welcome](t, f)
-		if m := await[*signaling.Members](t, f); len(m.Records) != 0 || m.Sequence != 2 {
-			t.Errorf("after the restart %d records up to %d, want none up to 2", len(m.Records), m.Sequence)
+		if m := await[*signaling.Members](t, f); len(m.Statements) != 0 || m.Sequence != 2 {
+			t.Errorf("after the restart %d records up to %d, want none up to 2", len(m.Statements), m.Sequence)
 		}
 		await[*signaling.Credentials](t, f)
 	}
 	exchange()
+}
+
+// Two machines that run on copies of one state find it out by the clients' own
+// attempts to come back.
+func TestCopiedMachineWithClients(t *testing.T) {
+	h := startHub(t, Config{})
+	original := newMember(t, config.NewNetworkKey(), 1)
+	copied := *original
+	copied.epoch++
+	_, fo := startClient(t, h.Link(), original)
+	await[*signaling.Credentials](t, fo)
+	_, fc := startClient(t, h.Link(), &copied)
+	for _, frames := range []<-chan signaling.Message{fo, fc} {
+		for {
+			down := await[*signaling.Down](t, frames)
+			var e *signaling.Error
+			if !errors.As(down.Err, &e) {
+				t.Fatalf("the connection ended: %v; want the hub's reason", down.Err)
+			}
+			if e.Code == signaling.CodeCopied {
+				break
+			}
+			if e.Code != signaling.CodeReplaced {
+				t.Fatalf("got %v", e)
+			}
+		}
+	}
 }

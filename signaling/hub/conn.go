@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -17,12 +16,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// conn is one node's WebSocket. After the handshake two goroutines share it:
+// conn is one node's WebSocket. After the handshake two goroutines share it,
+// of which the writer is there only while it has something to write:
 //
 //	reader: socket ─► handle ─► Store, Bus          (route.go)
 //	writer: socket ◄─ Store pages, queue ◄─ Bus     (writer.go)
 //
-// What the handshake sets stays as it is; the rest has the owner named.
+// Most nodes are idle most of the time, and memory is what bounds how many a
+// hub takes: an idle one has the reader alone, on the smallest stack. What the
+// handshake sets stays as it is; the rest has the owner named.
 type conn struct {
 	hub    *Hub
 	ws     *websocket.Conn
@@ -34,14 +36,28 @@ type conn struct {
 	shake  signaling.Handshake
 	online signaling.Online
 	keeper config.NodeKey // a joiner's
+	roster *roster        // the network's
+	unuse  func()         // of roster; nil before it is used
 	since  uint64
 
 	member atomic.Bool // set once, by the handshake or by the upgrade
 
-	tickets *rate.Limiter // reader
+	// The reader's.
+	tickets    *rate.Limiter
+	snapshots  *rate.Limiter
+	statements *rate.Limiter
+	owed       int       // statements to be charged for
+	expires    time.Time // of the membership, as last looked up; zero: never
 
-	sent    uint64   // writer: the last sequence of records that was sent
-	release []func() // writer, then run: undoes seat, watch and relay permission
+	wakened atomic.Bool // a writer is about to look at the queue; set until there may be one
+
+	writer  sync.Mutex // the writer's, guards what follows
+	greeted bool
+	closed  bool        // there is nothing more to write to
+	pingDue atomic.Bool // set by the timer
+	timer   *time.Timer // of pings, then of lingering
+	sent    uint64      // the last sequence of records that was sent
+	release []func()    // undoes seat, watch and relay permission
 }
 
 // A node sends some ten frames to each peer it connects to.
@@ -53,57 +69,80 @@ const (
 	ticketRate  = 2 // frames per second
 	ticketBurst = 100
 
+	// What a member may have the hub verify, and send: all of a network after
+	// the hub lost its disk, then little.
+	statementRate  = 200 // per second
+	statementBurst = 5000
+	snapshotEvery  = 10 * time.Second
+	snapshotBurst  = 10
+
 	lingerFor = time.Second // for the node to read a refusal
 )
 
 func newConn(h *Hub, ws *websocket.Conn, remote netip.AddrPort, known func()) *conn {
-	return &conn{
+	c := &conn{
 		hub: h, ws: ws, remote: remote, known: sync.OnceFunc(known),
-		log: h.log.With("remote", remote.String()), queue: newQueue(),
-		tickets: rate.NewLimiter(ticketRate, ticketBurst),
+		log:        h.log.With("remote", remote.String()),
+		tickets:    rate.NewLimiter(ticketRate, ticketBurst),
+		snapshots:  rate.NewLimiter(rate.Every(snapshotEvery), snapshotBurst),
+		statements: rate.NewLimiter(statementRate, statementBurst),
 	}
+	c.wakened.Store(true)
+	c.queue = newQueue(c.wake)
+	return c
 }
 
 func (c *conn) network() config.NetworkKey { return c.shake.Network }
 func (c *conn) node() config.NodeKey       { return c.shake.Node }
 
-// run serves the connection to its end.
+// run makes the handshake and then has another goroutine serve the connection,
+// as this one's stack has grown.
 func (c *conn) run(ctx context.Context) {
-	defer c.known()
-	defer c.ws.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.ws.Close() })
-	defer stop()
-
 	err := c.handshake()
 	if err != nil {
+		c.hub.drops.handshakes.Add(1)
 		c.log.Debug("no handshake", "err", err)
 		c.sayNo(err)
-		return
 	}
+	if err != nil || !c.hub.conns.start(func() { c.serve(ctx, stop) }) {
+		stop()
+		c.end()
+	}
+}
+
+// end closes the connection and lets go of what it held.
+func (c *conn) end() {
+	c.ws.Close() // ends a write under way, too
+	c.known()
+	if c.unuse != nil {
+		c.unuse()
+	}
+}
+
+// serve serves the connection to its end.
+func (c *conn) serve(ctx context.Context, stop func() bool) {
+	proven(c.ws.NetConn())
 	c.log = c.log.With("network", c.network().String(), "peer", c.node().String())
 	c.log.Info("connected", "member", c.member.Load())
 	if c.member.Load() {
 		c.known() // a joiner still counts against its source
 	}
 
-	gone, written := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(written)
-		defer c.ws.Close()
-		if err := c.write(ctx, gone); err != nil {
-			c.log.Debug("writer ended", "err", err)
-		}
-	}()
-	err = c.read(ctx)
-	close(gone)
-	cancel()
-	<-written
-	for _, f := range c.release {
-		f()
-	}
+	c.hub.conns.start(c.write) // the greeting
+	err := c.read(ctx)
+	stop()
+	c.ws.Close() // ends a write under way
+	c.endWriting()
+	c.end()
 	c.log.Info("disconnected", "err", err)
+}
+
+// elsewhere runs f on a stack that goes with it.
+func elsewhere(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }()
+	return <-done
 }
 
 // read handles frames until the socket ends. Once the connection is to end it
@@ -112,6 +151,15 @@ func (c *conn) read(ctx context.Context) error {
 	limit := rate.NewLimiter(messageRate, messageBurst)
 	alive := func() error {
 		c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.dead))
+		if c.lapsed() {
+			c.queue.finish(&signaling.Error{Code: signaling.CodeUnauthorized, Message: "the membership has expired"})
+		}
+		if n := min(c.owed, statementBurst); n > 0 {
+			c.owed = 0
+			if err := c.statements.WaitN(ctx, n); err != nil {
+				return err
+			}
+		}
 		return limit.Wait(ctx) // a node that floods waits in its own socket
 	}
 	c.ws.SetPongHandler(func(string) error { return alive() })
@@ -131,10 +179,24 @@ func (c *conn) read(ctx context.Context) error {
 		if err := alive(); err != nil {
 			return err
 		}
-		if err := c.handle(kind, frame); err != nil {
+		if err := elsewhere(func() error { return c.handle(kind, frame) }); err != nil {
 			c.queue.finish(c.asRefusal(err))
 		}
 	}
+}
+
+// lapsed says whether the membership has ended meanwhile.
+func (c *conn) lapsed() bool {
+	if c.expires.IsZero() || time.Now().Before(c.expires) {
+		return false
+	}
+	live := false
+	err := c.roster.look(func(r *signaling.Roster) {
+		if rec, ok := r.Record(c.node()); ok {
+			c.expires, live = rec.Expires, rec.Live(time.Now())
+		}
+	})
+	return err == nil && !live
 }
 
 func (c *conn) writeFrame(m signaling.Message) error {
@@ -163,7 +225,11 @@ func (c *conn) asRefusal(err error) *signaling.Error {
 		c.log.Error("frame not handled", "err", err)
 		return &signaling.Error{Code: signaling.CodeProtocol, Message: "the hub cannot do this now"}
 	}
-	c.log.Info("refused", "err", e)
+	level := slog.LevelInfo
+	if !c.member.Load() {
+		level = slog.LevelDebug // a stranger may come again and again
+	}
+	c.log.Log(context.Background(), level, "refused", "err", e)
 	return e
 }
 
@@ -186,7 +252,7 @@ func (c *conn) sayNo(err error) {
 // the connection, and the node would lose what it has not read yet.
 func (c *conn) closeWrite() {
 	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, ""), time.Now().Add(lingerFor))
-	if tcp, ok := c.ws.NetConn().(*net.TCPConn); ok {
-		tcp.CloseWrite()
+	if half, ok := c.ws.NetConn().(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
 	}
 }

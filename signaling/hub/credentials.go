@@ -3,6 +3,7 @@ package hub
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -81,6 +82,21 @@ func (c *credentials) authenticate(r *turn.RequestAttributes) (userID string, ke
 		return "", nil, false
 	}
 	return cr.owner.userID(), cr.key, true
+}
+
+// has says whether the member was given credentials that it may still use.
+func (c *credentials) has(owner identity) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.newest[owner] != nil
+}
+
+// forget makes all credentials of the member worthless.
+func (c *credentials) forget(owner identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.newest, owner)
+	maps.DeleteFunc(c.byName, func(_ string, cr *credential) bool { return cr.owner == owner })
 }
 
 // prune forgets expired credentials of those who use the relay no more.

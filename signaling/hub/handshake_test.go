@@ -42,21 +42,21 @@ func TestHello(t *testing.T) {
 			return func(m *signaling.Hello) { m.Epoch++ }
 		}, signaling.CodeUnauthorized},
 		{"another's record", other, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Record = admin.record.Bytes() }
+			return func(m *signaling.Hello) { m.Proof = [][]byte{admin.record.Bytes()} }
 		}, signaling.CodeUnauthorized},
 		{"another network's record", other, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Record = stranger.record.Bytes() }
+			return func(m *signaling.Hello) { m.Proof = [][]byte{stranger.record.Bytes()} }
 		}, signaling.CodeUnauthorized},
 		{"expired record", expired, nil, signaling.CodeUnauthorized},
 		{"neither record nor ticket", other, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Record = nil }
+			return func(m *signaling.Hello) { m.Proof = nil }
 		}, signaling.CodeUnauthorized},
 		{"unknown network", stranger, nil, signaling.CodeNetwork},
 		{"unknown network, wrong access key", stranger, func(c *wsClient) func(*signaling.Hello) {
 			return func(m *signaling.Hello) { m.Access = c.shake.AccessProof(make([]byte, config.AccessSize)) }
 		}, signaling.CodeNetwork},
 		{"unknown network, access key itself", stranger, func(*wsClient) func(*signaling.Hello) {
-			return func(m *signaling.Hello) { m.Access = h.link.Access[:] }
+			return func(m *signaling.Hello) { m.Access = h.access() }
 		}, signaling.CodeNetwork},
 		{"new network", stranger, func(c *wsClient) func(*signaling.Hello) { return c.withAccess(h) }, ""},
 		{"new network again without access key", stranger, nil, ""},
@@ -139,7 +139,8 @@ func TestUpgradeRefused(t *testing.T) {
 			}
 		})
 	}
-	resp, err := http.Get("http://" + h.Addr().String() + "/")
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: anyCertificate, DisableKeepAlives: true}}
+	resp, err := web.Get("https://" + h.Addr().String() + "/")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,11 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -23,48 +23,66 @@ type Config struct {
 	TURNListen        string       // UDP address of STUN and TURN; "" is ":3478"
 	PublicAddrs       []netip.Addr // where members reach the hub; none: the machine's public addresses
 	State             string       // directory; "" is config.DefaultHubState
+	TLSCert, TLSKey   string       // PEM files of a certificate for names; both or neither
+	PlainHTTP         bool         // without TLS: a proxy in front has it, or a lab needs none
+	URLs              []string     // what members dial, up to config.MaxHubURLs; none: from the certificate's names and PublicAddrs
 	AllowPrivatePeers bool         // relay to RFC 1918, ULA and CGNAT addresses; implied by a private PublicAddrs
 	Log               *slog.Logger // nil is slog.Default()
-}
 
-// LinkFile is the file in the state directory that holds the hub link.
-const LinkFile = "link"
+	// RelayRate is how much the relay carries for one member at most, in bytes
+	// per second, both ways and all of its allocations together, so that no
+	// member can take the hub's line from the others. After a pause it may send
+	// a second's worth at once. 0 is 62.5 million (500 Mbit/s), half the line
+	// of a usual server.
+	RelayRate int64
+}
 
 // Hub is a hub with its ports open. Its methods are safe for concurrent use.
 type Hub struct {
 	log      *slog.Logger
-	link     config.HubLink
 	identity config.HubPrivateKey
 	timing   timing
+
+	linkMu sync.Mutex // guards link, whose access key may be rotated at any time
+	link   config.HubLink
 
 	state       *state
 	store       Store
 	bus         Bus
-	digests     digests
+	rosters     *rosters
 	listener    net.Listener
 	relay       *relay
 	credentials *credentials
 	admitted    *admitted
 	strangers   *strangers
+	gate        *gate
 	conns       registry
 	drops       drops
 }
 
 // timing is how long a connection may take for what, see defaultTiming.
 type timing struct {
-	hello time.Duration // from the upgrade to a valid hello
-	write time.Duration // one frame into the socket
-	ping  time.Duration // between the hub's pings
-	dead  time.Duration // without a byte from the node
+	request time.Duration // a TLS handshake, then the request and its answer
+	hello   time.Duration // from the upgrade to a valid hello
+	write   time.Duration // one frame into the socket
+	ping    time.Duration // between the hub's pings
+	dead    time.Duration // without a byte from the node
 }
 
-var defaultTiming = timing{hello: 10 * time.Second, write: 10 * time.Second, ping: 25 * time.Second, dead: 60 * time.Second}
+var defaultTiming = timing{request: 5 * time.Second, hello: 10 * time.Second, write: 10 * time.Second, ping: 25 * time.Second, dead: 60 * time.Second}
 
 // New opens the state, which it makes at first start, and the ports. What it
 // opened is closed by Run, or by New itself if it fails. An error that the
 // operator can do something about carries a hint, see config.HintOf.
 func New(cfg Config) (*Hub, error) {
 	cfg.setDefaults()
+	if err := cfg.checkURLs(); err != nil {
+		return nil, err
+	}
+	certs, err := newCertificates(cfg.TLSCert, cfg.TLSKey, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
 	machine, err := machineAddrs()
 	if err != nil {
 		return nil, err
@@ -79,12 +97,13 @@ func New(cfg Config) (*Hub, error) {
 	}
 	h := &Hub{
 		log: cfg.Log, identity: st.identity, timing: defaultTiming,
-		state: st, store: st.store, bus: newLocalBus(),
+		state: st, store: st.store, bus: newLocalBus(), rosters: newRosters(st.store),
 		admitted:    newAdmitted(cfg.AllowPrivatePeers || privateGiven(cfg.PublicAddrs)),
 		strangers:   newStrangers(strangerRate, strangerBurst),
 		credentials: newCredentials(),
 	}
-	if err := h.open(cfg, public, machine); err != nil {
+	h.gate = newGate(&h.drops)
+	if err := h.open(cfg, certs, public, machine); err != nil {
 		h.close()
 		return nil, err
 	}
@@ -101,33 +120,35 @@ func (cfg *Config) setDefaults() {
 	if cfg.State == "" {
 		cfg.State = config.DefaultHubState
 	}
+	if cfg.RelayRate <= 0 {
+		cfg.RelayRate = relayRate
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
 }
 
 // open takes the ports and writes the link, which names one of them.
-func (h *Hub) open(cfg Config, public []netip.Addr, machine addrSet) (err error) {
-	if h.listener, err = listenTCP(cfg.Listen); err != nil {
+func (h *Hub) open(cfg Config, certs *certificates, public []netip.Addr, machine addrSet) (err error) {
+	if cfg.PlainHTTP {
+		certs = nil
+	} else if certs.own, err = signaling.HubCertificate(h.identity, h.state.tls); err != nil {
+		return err
+	}
+	if err := h.listen(cfg.Listen, certs); err != nil {
 		return err
 	}
 	if h.relay, err = newRelay(relayConfig{
-		listen: cfg.TURNListen, public: public, machine: machine, log: h.log,
+		rate: cfg.RelayRate, listen: cfg.TURNListen, public: public, machine: machine, log: h.log,
 		credentials: h.credentials, admitted: h.admitted, drops: &h.drops,
 	}); err != nil {
 		return err
 	}
 	h.credentials.servers = h.relay.servers()
-	h.link = hubLink(public, h.Addr().Port(), h.state)
-	path := filepath.Join(cfg.State, LinkFile)
-	if err := config.WriteFile(path, []byte(h.link.Token()+"\n")); err != nil {
-		return fmt.Errorf("hub link: %w", err)
-	}
-	return nil
+	h.link.Key, h.link.Access = h.identity.Public(), h.state.access
+	h.link.URLs = linkURLs(cfg, certs.names(), public, h.Addr().Port())
+	return writeLink(cfg.State, h.link)
 }
-
-// Link is the hub link. It holds the access key: a secret.
-func (h *Hub) Link() config.HubLink { return h.link }
 
 // Addr is where signaling listens.
 func (h *Hub) Addr() netip.AddrPort { return addrPort(h.listener.Addr()) }
@@ -143,11 +164,15 @@ func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := &http.Server{
-		Handler:           h.handler(ctx),
-		ReadHeaderTimeout: 5 * time.Second,
-		MaxHeaderBytes:    4 << 10,
-		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		Handler: h.handler(ctx),
+		// For all that a stranger may draw out: the TLS handshake, headers, a
+		// body that nobody wants, reading the answer.
+		ReadTimeout:    h.timing.request,
+		WriteTimeout:   h.timing.request,
+		MaxHeaderBytes: 4 << 10,
+		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 	}
+	server.SetKeepAlivesEnabled(false) // one upgrade is all that a node asks for
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -185,6 +210,9 @@ func (h *Hub) housekeep(ctx context.Context) {
 			h.relay.strangers.prune(now)
 			h.relay.known.prune(now)
 			h.credentials.prune(now, h.relay.inUse)
+			h.relay.prune()
+			h.gate.sources.prune(now)
+			h.drops.report(h.log)
 			if machine, err := machineAddrs(); err == nil {
 				h.relay.setMachine(machine)
 			}

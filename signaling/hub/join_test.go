@@ -18,7 +18,7 @@ type joinLab struct {
 
 func newJoinLab(t *testing.T) *joinLab {
 	l := &joinLab{testHub: startHub(t, Config{}), network: config.NewNetworkKey()}
-	l.keeper = newMember(t, l.network, 1)
+	l.keeper = newAdmin(t, l.network, 1)
 	l.ck = connect(t, l.testHub, l.keeper)
 	l.tickets(l.ck, signaling.TicketOpen, "open")
 	return l
@@ -66,8 +66,12 @@ func TestTicketStates(t *testing.T) {
 	l.tickets(l.ck, signaling.TicketRevoked, "revoked")
 	l.tickets(l.ck, signaling.TicketOpen, "was open")
 	l.tickets(l.ck, signaling.TicketUsed, "was open")
-	// Another member's word about the keeper's ticket counts for nothing.
-	thief := connect(t, l.testHub, newMember(t, l.network, 2))
+	// Another admin's word about the keeper's ticket counts for nothing, and a
+	// plain member has none.
+	plain := connect(t, l.testHub, newMember(t, l.network, 3))
+	plain.send(&signaling.Tickets{})
+	plain.expectError(signaling.CodeUnauthorized)
+	thief := connect(t, l.testHub, newAdmin(t, l.network, 2))
 	l.tickets(thief, signaling.TicketOpen, "used")
 	l.tickets(thief, signaling.TicketRevoked, "open")
 
@@ -102,7 +106,7 @@ func TestTicketsNotWellFormed(t *testing.T) {
 		{Hash: []byte("short"), State: signaling.TicketOpen},
 		{Hash: ticketHash("x"), State: "ajar"},
 	} {
-		c := connect(t, l.testHub, newMember(t, l.network, 2))
+		c := connect(t, l.testHub, newAdmin(t, l.network, 2))
 		c.send(&signaling.Tickets{Tickets: []signaling.Ticket{ticket}})
 		c.expectError(signaling.CodeProtocol)
 	}
@@ -153,14 +157,14 @@ func TestJoin(t *testing.T) {
 	co.expectError(signaling.CodeOffline)
 
 	j.record = j.sign(t, signaling.Record{Sequence: 1}, 3)
-	l.ck.send(&signaling.Members{Records: [][]byte{j.record.Bytes()}})
+	l.ck.send(&signaling.Members{Statements: [][]byte{j.record.Bytes()}})
 	records, online, cred := c.greeting(true)
-	if len(records) != 3 || len(online) != 2 || cred.Username == "" {
-		t.Fatalf("upgraded joiner got %d records, %d online, credentials %v; want 3, 2, some", len(records), len(online), cred)
+	if len(records) != 4 || len(online) != 2 || cred.Username == "" {
+		t.Fatalf("upgraded joiner got %d records, %d online, credentials %v; want 4, 2, some", len(records), len(online), cred)
 	}
 	for _, m := range []*wsClient{co, l.ck} {
-		if m := expect[*signaling.Members](m); len(m.Records) != 1 || !bytes.Equal(m.Records[0], j.record.Bytes()) {
-			t.Fatalf("got %d records, want the joiner's", len(m.Records))
+		if m := expect[*signaling.Members](m); len(m.Statements) != 1 || !bytes.Equal(m.Statements[0], j.record.Bytes()) {
+			t.Fatalf("got %d records, want the joiner's", len(m.Statements))
 		}
 		if p := expect[*signaling.Presence](m); len(p.Online) != 1 || p.Online[0].Node != j.node() || !p.Online[0].Verify(l.network.Public().ID()) {
 			t.Fatalf("got %+v, want the joiner online", p)
@@ -178,10 +182,10 @@ func TestJoinAgain(t *testing.T) {
 	l := newJoinLab(t)
 	j := l.joiner()
 	record := j.sign(t, signaling.Record{Sequence: 1}, 3)
-	l.ck.send(&signaling.Members{Records: [][]byte{record.Bytes()}})
+	l.ck.send(&signaling.Members{Statements: [][]byte{record.Bytes()}})
 	expect[*signaling.Members](l.ck)
 	c := l.knock(t, j, true)
-	l.ck.send(&signaling.Members{Records: [][]byte{record.Bytes()}})
+	l.ck.send(&signaling.Members{Statements: [][]byte{record.Bytes()}})
 	c.greeting(true)
 }
 

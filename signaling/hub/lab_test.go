@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -119,6 +120,20 @@ type member struct {
 	key     config.NodePrivateKey
 	record  *signaling.SignedRecord
 	epoch   signaling.Epoch
+	// delegation makes an admin of it; nil: it is none.
+	delegation []byte
+}
+
+// newAdmin is newMember for one that keeps invites.
+func newAdmin(t testing.TB, network config.NetworkPrivateKey, n int) *member {
+	t.Helper()
+	m := newMember(t, network, n)
+	s, err := signaling.NetworkAdmin(network).Delegate(m.node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.delegation = s.Bytes()
+	return m
 }
 
 func (m *member) node() config.NodeKey { return m.key.Public() }
@@ -138,7 +153,7 @@ func (m *member) sign(t testing.TB, r signaling.Record, n int) *signaling.Signed
 	r.IPv4 = netip.AddrFrom4([4]byte{10, 70, byte(n >> 8), byte(n)})
 	rand.Read(r.WireGuard[:])
 	rand.Read(r.Sealing[:])
-	rec, err := signaling.SignRecord(m.network, r)
+	rec, err := signaling.NetworkAdmin(m.network).Record(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,17 +173,37 @@ func dial(t testing.TB, h *testHub) *wsClient {
 	if err != nil {
 		t.Fatalf("dial: %v (%v)", err, resp)
 	}
+	return newWSClient(t, ws)
+}
+
+// newWSClient takes a connection over until the test ends.
+func newWSClient(t testing.TB, ws *websocket.Conn) *wsClient {
+	t.Helper()
 	t.Cleanup(func() { ws.Close() })
-	return &wsClient{t: t, ws: ws}
+	c := &wsClient{t: t, ws: ws}
+	var err error
+	if c.shake.TLSExporter, err = signaling.Exporter(ws.NetConn()); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func dialWith(h *testHub, subprotocol string, header http.Header) (*websocket.Conn, *http.Response, error) {
-	d := websocket.Dialer{HandshakeTimeout: patience}
+	d := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: anyCertificate}
 	if subprotocol != "" {
 		d.Subprotocols = []string{subprotocol}
 	}
-	return d.Dial("ws://"+h.Addr().String()+signaling.Path, header)
+	return d.Dial(h.url(), header)
 }
+
+// url is where the WebSocket is, whatever the link says.
+func (h *testHub) url() string {
+	scheme, _, _ := strings.Cut(h.Link().URLs[0], ":")
+	return scheme + "://" + h.Addr().String() + signaling.Path
+}
+
+// anyCertificate is for tests of what comes after TLS.
+var anyCertificate = &tls.Config{InsecureSkipVerify: true}
 
 // hello answers the challenge; change, if any, alters the hello before it
 // goes. It does not wait for the answer.
@@ -177,7 +212,7 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 	challenge := expect[*signaling.Challenge](c)
 	c.shake = signaling.Handshake{
 		HubNonce: challenge.Nonce, NodeNonce: make([]byte, signaling.NonceSize), Hub: challenge.Hub,
-		Network: m.network.Public(), Node: m.node(),
+		Network: m.network.Public(), Node: m.node(), TLSExporter: c.shake.TLSExporter,
 	}
 	rand.Read(c.shake.NodeNonce)
 	hello := &signaling.Hello{
@@ -185,7 +220,10 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 		Epoch: m.epoch, Presence: signaling.SignPresence(m.key, c.shake.Network.ID(), m.epoch),
 	}
 	if m.record != nil {
-		hello.Record = m.record.Bytes()
+		hello.Proof = [][]byte{m.record.Bytes()}
+		if m.delegation != nil {
+			hello.Proof = [][]byte{m.delegation, m.record.Bytes()}
+		}
 	}
 	hello.Signature = c.shake.SignHello(m.key)
 	for _, f := range change {
@@ -197,7 +235,12 @@ func (c *wsClient) hello(m *member, change ...func(*signaling.Hello)) *wsClient 
 
 // withAccess adds the proof that lets the network be created.
 func (c *wsClient) withAccess(h *testHub) func(*signaling.Hello) {
-	return func(hello *signaling.Hello) { hello.Access = c.shake.AccessProof(h.link.Access[:]) }
+	return func(hello *signaling.Hello) { hello.Access = c.shake.AccessProof(h.access()) }
+}
+
+func (h *testHub) access() []byte {
+	link := h.Link()
+	return link.Access[:]
 }
 
 // connect is the whole handshake of a member, up to its credentials.
@@ -232,7 +275,7 @@ func (c *wsClient) records() (records [][]byte) {
 	c.t.Helper()
 	for {
 		m := expect[*signaling.Members](c)
-		records = append(records, m.Records...)
+		records = append(records, m.Statements...)
 		if !m.More {
 			return records
 		}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,19 @@ import (
 
 	"github.com/p2ptun/p2ptun/config"
 )
+
+// listen opens the port of signaling, under TLS unless there is none.
+func (h *Hub) listen(addr string, certs *certificates) error {
+	l, err := listenTCP(addr)
+	if err != nil {
+		return err
+	}
+	h.listener = h.gate.guard(l)
+	if certs != nil {
+		h.listener = tls.NewListener(h.listener, certs.tlsConfig())
+	}
+	return nil
+}
 
 func listenTCP(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)

@@ -15,7 +15,7 @@ func digestOf(records [][]byte, network config.NetworkKey) []byte {
 	var hashes [][32]byte
 	for _, raw := range records {
 		if r, err := signaling.ParseRecord(network, raw); err == nil {
-			hashes = append(hashes, r.Hash())
+			hashes = append(hashes, r.Statement().Hash())
 		}
 	}
 	return signaling.Digest(hashes)
@@ -45,7 +45,7 @@ func TestSnapshotOf200Members(t *testing.T) {
 		r := newMember(t, network, i).record.Bytes()
 		all[string(r)] = true
 		if batch = append(batch, r); len(batch) == 25 || i == n-1 {
-			c.send(&signaling.Members{Records: batch})
+			c.send(&signaling.Members{Statements: batch})
 			batch = nil
 		}
 	}
@@ -65,7 +65,7 @@ func TestSnapshotOf200Members(t *testing.T) {
 		if last := i == len(pages)-1; last != (p.Digest != nil) {
 			t.Errorf("page %d of %d: digest %x", i, len(pages), p.Digest)
 		}
-		got = append(got, p.Records...)
+		got = append(got, p.Statements...)
 	}
 	for _, r := range got {
 		if !all[string(r)] {
@@ -98,14 +98,14 @@ func TestLongRecords(t *testing.T) {
 	const n = 40
 	for i := range n {
 		b := newMember(t, network, i)
-		c.send(&signaling.Members{Records: [][]byte{b.sign(t, signaling.Record{Sequence: 1, Tags: tags}, i).Bytes()}})
+		c.send(&signaling.Members{Statements: [][]byte{b.sign(t, signaling.Record{Sequence: 1, Tags: tags}, i).Bytes()}})
 	}
 	c.settled()
 	since := uint64(0)
 	c.send(&signaling.Members{Since: &since})
 	var got int
 	for _, p := range c.pages() {
-		got += len(p.Records)
+		got += len(p.Statements)
 	}
 	if got != n+1 {
 		t.Errorf("%d records, want %d", got, n+1)
@@ -127,9 +127,9 @@ func TestSince(t *testing.T) {
 	check := func(how string, since uint64, n int, pages []*signaling.Members) {
 		t.Helper()
 		last := pages[len(pages)-1]
-		if len(pages) != 1 || len(last.Records) != n || last.Sequence != 2 || !bytes.Equal(last.Digest, want) {
+		if len(pages) != 1 || len(last.Statements) != n || last.Sequence != 2 || !bytes.Equal(last.Digest, want) {
 			t.Errorf("%s, since %d: got %d pages, %d records up to %d, digest %x; want %d up to 2, digest %x",
-				how, since, len(pages), len(last.Records), last.Sequence, last.Digest, n, want)
+				how, since, len(pages), len(last.Statements), last.Sequence, last.Digest, n, want)
 		}
 	}
 	for _, tt := range tests {
@@ -152,7 +152,7 @@ func TestWhichRecordStands(t *testing.T) {
 	c := connect(t, h, a)
 	one := b.sign(t, signaling.Record{Sequence: 1}, 2)
 	two, twin := b.sign(t, signaling.Record{Sequence: 2}, 3), b.sign(t, signaling.Record{Sequence: 2}, 4)
-	if signaling.Newer(twin, two) {
+	if twin.Statement().Supersedes(two.Statement()) {
 		two, twin = twin, two
 	}
 	steps := []struct {
@@ -173,15 +173,14 @@ func TestWhichRecordStands(t *testing.T) {
 		for _, r := range s.records {
 			raw = append(raw, r.Bytes())
 		}
-		c.send(&signaling.Members{Records: raw})
+		c.send(&signaling.Members{Statements: raw})
 		if s.changes {
-			if m := expect[*signaling.Members](c); len(m.Records) != 1 || !bytes.Equal(m.Records[0], s.stands.Bytes()) {
-				t.Errorf("%s: the delta has %d records, want the one that stands", s.name, len(m.Records))
+			if m := expect[*signaling.Members](c); len(m.Statements) != 1 || !bytes.Equal(m.Statements[0], s.stands.Bytes()) {
+				t.Errorf("%s: the delta has %d records, want the one that stands", s.name, len(m.Statements))
 			}
 		}
 		c.settled()
-		node := b.node()
-		e, err := h.store.Get(network.Public(), tableRecords, node[:])
+		e, err := h.store.Get(network.Public(), tableStatements, s.stands.Statement().Key())
 		if err != nil || !bytes.Equal(e.Value, s.stands.Bytes()) {
 			t.Errorf("%s: another record is stored (%v)", s.name, err)
 		}
@@ -191,17 +190,29 @@ func TestWhichRecordStands(t *testing.T) {
 func TestPublishRefusesWhatNoAdminSigned(t *testing.T) {
 	h := startHub(t, Config{})
 	network := config.NewNetworkKey()
-	good, foreign := newMember(t, network, 2), newMember(t, config.NewNetworkKey(), 3)
+	good := newMember(t, network, 2)
 	altered := bytes.Clone(newMember(t, network, 4).record.Bytes())
 	altered[len(altered)-1] ^= 1
-	for _, raw := range [][]byte{foreign.record.Bytes(), altered, nil, []byte("x")} {
+	for _, raw := range [][]byte{altered, nil, []byte("x")} {
 		c := connect(t, h, newMember(t, network, 1))
-		c.send(&signaling.Members{Records: [][]byte{good.record.Bytes(), raw}})
-		c.expectError(signaling.CodeUnauthorized)
+		c.send(&signaling.Members{Statements: [][]byte{good.record.Bytes(), raw}})
+		for {
+			m, err := c.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, delta := m.(*signaling.Members); delta { // of the good one
+				continue
+			}
+			if e, ok := m.(*signaling.Error); !ok || e.Code != signaling.CodeUnauthorized {
+				t.Fatalf("got %+v, want to be refused", m)
+			}
+			break
+		}
+		c.expectEnd()
 	}
-	node := good.node()
-	if e, _ := h.store.Get(network.Public(), tableRecords, node[:]); e.Revision != 0 {
-		t.Error("part of a refused frame was stored")
+	if entries, _, _ := h.store.After(network.Public(), tableStatements, 0, 0); len(entries) != 4 {
+		t.Errorf("%d statements are stored, want those of the three members and the good one", len(entries))
 	}
 }
 
@@ -212,7 +223,7 @@ func TestExpiredMembership(t *testing.T) {
 	a, b := newMember(t, network, 1), newMember(t, network, 2)
 	c := connect(t, h, a)
 	ended := b.sign(t, signaling.Record{Sequence: 2, Expires: time.Now().Add(-time.Hour)}, 2)
-	c.send(&signaling.Members{Records: [][]byte{ended.Bytes()}})
+	c.send(&signaling.Members{Statements: [][]byte{ended.Bytes()}})
 	c.settled()
 	dial(t, h).hello(b).expectError(signaling.CodeUnauthorized)
 }

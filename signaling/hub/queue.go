@@ -12,7 +12,7 @@ import (
 // frames may not: a node that does not take them is cut off, and learns all
 // when it comes again. It is safe for concurrent use and never blocks.
 type queue struct {
-	ready chan struct{} // holds a token when next has something
+	wake func() // called when next has something, with mu held: it must not block
 
 	mu      sync.Mutex // guards what follows
 	control []item
@@ -37,14 +37,7 @@ const (
 	maxSignalBytes = 1 << 20
 )
 
-func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
-
-func (q *queue) wakeLocked() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
-}
+func newQueue(wake func()) *queue { return &queue{wake: wake} }
 
 // push adds a control item. When there is no room the connection ends.
 func (q *queue) push(it item) {
@@ -67,7 +60,7 @@ func (q *queue) pushLocked(it item) {
 		return
 	}
 	q.control = append(q.control, it)
-	q.wakeLocked()
+	q.wake()
 }
 
 // mergePresence adds it to the waiting one, if both only bring or only take
@@ -106,7 +99,7 @@ func (q *queue) signal(m signaling.Message, size int) (dropped int) {
 		q.signals = q.signals[1:]
 		dropped++
 	}
-	q.wakeLocked()
+	q.wake()
 	return dropped
 }
 
@@ -126,7 +119,7 @@ func (q *queue) recordsChanged() {
 	defer q.mu.Unlock()
 	if !q.ended {
 		q.changed = true
-		q.wakeLocked()
+		q.wake()
 	}
 }
 

@@ -13,10 +13,12 @@ import (
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v5"
+	"golang.org/x/time/rate"
 )
 
 // relayConfig is what a relay needs; all fields are required.
 type relayConfig struct {
+	rate        int64  // bytes per second of one member
 	listen      string // [IP]:PORT
 	public      []netip.Addr
 	machine     addrSet
@@ -43,7 +45,7 @@ type relay struct {
 	mu          sync.RWMutex // guards what follows
 	relays      map[netip.AddrPort]*relayConn
 	allocations map[client]*allocation
-	perNode     map[identity]int
+	shares      map[identity]*share
 }
 
 // allocationsPerServer are a node's, for each of the hub's addresses: one that
@@ -58,8 +60,9 @@ func newRelay(cfg relayConfig) (*relay, error) {
 		known:       newStrangers(knownRate, knownBurst),
 		relays:      make(map[netip.AddrPort]*relayConn),
 		allocations: make(map[client]*allocation),
-		perNode:     make(map[identity]int),
+		shares:      make(map[identity]*share),
 	}
+	r.strangers.all = rate.NewLimiter(strangersRate, strangersBurst)
 	r.setMachine(cfg.machine)
 	if err := r.open(); err != nil {
 		r.close()
@@ -71,11 +74,13 @@ func newRelay(cfg relayConfig) (*relay, error) {
 // serve starts pion/turn on the listeners.
 func (r *relay) serve() error {
 	server := turn.ServerConfig{
-		Realm:         realm,
-		AuthHandler:   r.credentials.authenticate,
-		QuotaHandler:  r.underQuota,
-		EventHandler:  turn.EventHandler{OnAllocationCreated: r.created, OnAllocationDeleted: r.deleted},
-		LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
+		Realm:              realm,
+		AuthHandler:        r.credentials.authenticate,
+		QuotaHandler:       r.underQuota,
+		EventHandler:       turn.EventHandler{OnAllocationCreated: r.created, OnAllocationDeleted: r.deleted},
+		PermissionTimeout:  permissionLife,
+		ChannelBindTimeout: channelLife,
+		LoggerFactory:      &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
 	}
 	for _, l := range r.listeners {
 		server.PacketConnConfigs = append(server.PacketConnConfigs, turn.PacketConnConfig{

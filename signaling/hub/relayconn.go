@@ -13,15 +13,19 @@ import (
 // relayConn is one allocation's relayed transport address. A packet that the
 // client sends goes
 //
-//  1. to another live relay of this hub and network: into its queue, here;
-//  2. to any other address of this machine: nowhere;
-//  3. to an address of a form that is never relayed to: nowhere;
-//  4. else out of the socket. (pion has checked the permission.)
+//  1. beyond what its member may send: nowhere;
+//  2. to another live relay of this hub and network: into its queue, here;
+//  3. to any other address of this machine: nowhere;
+//  4. to an address of a form that is never relayed to: nowhere;
+//  5. else out of the socket. (pion has checked the permission.)
 //
-// What comes in, by the queue or by the socket, pion reads from ReadFrom.
+// What comes in, by the queue or by the socket, pion reads from ReadFrom. It
+// is counted later, see listener.WriteTo: what has no permission is not the
+// member's doing.
 type relayConn struct {
 	relay     *relay
 	network   config.NetworkKey
+	share     *share // its member's
 	socket    *net.UDPConn
 	announced *net.UDPAddr
 	in        chan *packet
@@ -101,6 +105,9 @@ func (c *relayConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	}
 	ap := udp.AddrPort()
 	switch {
+	case !c.share.meter.take(len(b)):
+		c.relay.drops.overRate.Add(1)
+		return len(b), nil
 	case c.relay.isOwn(ap.Addr()):
 		c.deliver(b, ap)
 		return len(b), nil

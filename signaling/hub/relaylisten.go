@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/pion/stun/v4"
 )
 
 // listener is a UDP socket that members and strangers send to. It answers
@@ -18,6 +19,8 @@ type listener struct {
 	*net.UDPConn
 	relay  *relay
 	public netip.Addr // the address members know it by
+
+	request []byte // the reader's: what it has just read
 
 	end  sync.Once
 	done chan struct{} // closed when pion/turn reads no more
@@ -105,6 +108,7 @@ func (l *listener) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	for range maxReadErrors {
 		n, from, err = l.UDPConn.ReadFrom(p)
 		if err == nil {
+			l.request = p[:n]
 			return n, from, nil
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -118,11 +122,21 @@ func (l *listener) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return 0, nil, err
 }
 
-// WriteTo counts what a stranger may provoke against the source's limit.
+// WriteTo counts what a stranger may provoke against the source's limit, and
+// what is relayed to a client against its member's.
 func (l *listener) WriteTo(p []byte, to net.Addr) (int, error) {
-	if toStranger(p) && !l.relay.mayAsk(addrPort(to).Addr()) {
-		l.relay.drops.strangers.Add(1)
-		return len(p), nil
+	switch {
+	case toStranger(p):
+		if !l.relay.mayAsk(addrPort(to).Addr()) {
+			l.relay.drops.strangers.Add(1)
+			return len(p), nil
+		}
+		forbid(p)
+	case isRelayed(p):
+		if a := l.relay.allocation(to, l); a != nil && !a.meter.take(len(p)) {
+			l.relay.drops.overRate.Add(1)
+			return len(p), nil
+		}
 	}
 	return l.UDPConn.WriteTo(p, to)
 }
@@ -144,4 +158,23 @@ func toStranger(p []byte) bool {
 	}
 	kind := uint16(p[0])<<8 | uint16(p[1])
 	return kind&0x0110 == 0x0110 || kind == 0x0101
+}
+
+// isRelayed says whether a message carries a peer's packet to a client: as
+// ChannelData or in a Data indication.
+func isRelayed(p []byte) bool {
+	return len(p) >= 2 && (p[0]&0xc0 == 0x40 || p[0] == 0 && p[1] == 0x17)
+}
+
+// forbid makes a refused ChannelBind say 403 (RFC 8656 section 12.2). pion/turn
+// says 401, as if other credentials would help; what asks for credentials has
+// a nonce. The reply is not signed.
+func forbid(p []byte) {
+	m := &stun.Message{Raw: p}
+	if p[0] != 0x01 || p[1] != 0x19 || m.Decode() != nil || m.Contains(stun.AttrNonce) {
+		return
+	}
+	if v, err := m.Get(stun.AttrErrorCode); err == nil && len(v) >= 4 && v[2] == 4 && v[3] == 1 {
+		v[3] = 3
+	}
 }

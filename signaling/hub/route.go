@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"errors"
+
 	"github.com/gorilla/websocket"
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -33,12 +35,32 @@ func (c *conn) handle(kind int, frame []byte) error {
 		if !c.tickets.Allow() { // each may be a write to the disk
 			return refuse(signaling.CodeLimit, "invites change too often")
 		}
-		return c.hub.putTickets(c.network(), c.node(), m.Tickets)
+		return c.keepsInvites(m.Tickets)
 	case *signaling.Credentials:
 		c.queue.push(item{message: c.hub.credentials.issue(identity{c.network(), c.node()})})
 		return nil
 	}
 	return refuse(signaling.CodeProtocol, "not a frame that a node sends")
+}
+
+// keepsInvites takes an admin's word for its invites.
+func (c *conn) keepsInvites(tickets []signaling.Ticket) error {
+	var admin bool
+	if err := c.roster.look(func(r *signaling.Roster) { admin = r.IsAdmin(c.node()) }); err != nil {
+		return err
+	}
+	if !admin {
+		return refuse(signaling.CodeUnauthorized, "only admins keep invites")
+	}
+	err := c.hub.putTickets(c.network(), c.node(), tickets)
+	if refusal := new(signaling.Error); err != nil && !errors.As(err, &refusal) {
+		// The keeper tells them again when it comes again; ending its connection
+		// mends no disk.
+		c.hub.drops.unstored.Add(1)
+		c.log.Error("tickets not stored", "err", err)
+		return nil
+	}
+	return err
 }
 
 // signal passes a sealed message to a member of the same network.
@@ -101,6 +123,9 @@ func (c *conn) deliver(e Event) bool {
 		}
 		c.queue.push(item{message: m})
 	case *signaling.Error:
+		if m.Code == signaling.CodeCopied {
+			c.hub.drops.copied.Add(1)
+		}
 		c.queue.finish(m)
 	}
 	return true

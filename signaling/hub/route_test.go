@@ -75,8 +75,8 @@ func TestPresence(t *testing.T) {
 		t.Fatalf("b sees %v online, want a with its signature", online)
 	}
 	// a had b's record first, then its presence.
-	if m := expect[*signaling.Members](ca); len(m.Records) != 1 || !bytes.Equal(m.Records[0], b.record.Bytes()) {
-		t.Fatalf("a got %d records, want b's", len(m.Records))
+	if m := expect[*signaling.Members](ca); len(m.Statements) != 1 || !bytes.Equal(m.Statements[0], b.record.Bytes()) {
+		t.Fatalf("a got %d records, want b's", len(m.Statements))
 	}
 	p := expect[*signaling.Presence](ca)
 	if len(p.Online) != 1 || p.Online[0].Node != b.node() || p.Online[0].Epoch != b.epoch || !p.Online[0].Verify(network.Public().ID()) {
@@ -164,7 +164,7 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestQueueCutsOffWhoDoesNotTakeControlFrames(t *testing.T) {
-	q := newQueue()
+	q := newQueue(func() {})
 	for range maxControl + 1 {
 		q.push(item{message: &signaling.Credentials{}})
 	}
@@ -182,7 +182,7 @@ func TestQueueCutsOffWhoDoesNotTakeControlFrames(t *testing.T) {
 }
 
 func TestQueueMergesPresence(t *testing.T) {
-	q := newQueue()
+	q := newQueue(func() {})
 	node := func(n byte) config.NodeKey { return config.NodeKey{n} }
 	push := func(p signaling.Presence) { q.push(item{message: &p}) }
 	push(signaling.Presence{Online: []signaling.Online{{Node: node(1)}}})

@@ -1,10 +1,10 @@
 package hub
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -13,13 +13,15 @@ import (
 )
 
 // state is what the hub keeps in its directory: one bbolt file with its
-// identity, its access key and the Store. bbolt syncs before a write returns.
+// identity, its access key, its TLS key and the Store. bbolt syncs before a
+// write returns.
 type state struct {
 	dir      *config.Dir
 	db       *bolt.DB
 	store    *boltStore
 	identity config.HubPrivateKey
-	access   [config.AccessSize]byte
+	access   [config.AccessSize]byte // Hub.linkMu guards it from then on
+	tls      ed25519.PrivateKey
 }
 
 const (
@@ -32,6 +34,7 @@ var (
 	bucketHub   = []byte("hub")
 	keyIdentity = []byte("identity")
 	keyAccess   = []byte("access")
+	keyTLS      = []byte("tls") // seed
 )
 
 func openState(path string) (*state, error) {
@@ -43,11 +46,10 @@ func openState(path string) (*state, error) {
 		return nil, err
 	}
 	file := filepath.Join(path, stateFile)
-	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: lockTimeout})
+	db, err := openDB(file)
 	if err != nil {
 		dir.Close()
-		return nil, config.WithHint(fmt.Errorf("hub state %s: %w", file, err),
-			"restore it from a backup, or begin anew with another --state DIR; nothing has been changed")
+		return nil, err
 	}
 	s := &state{dir: dir, db: db, store: newBoltStore(db)}
 	if err := s.loadKeys(); err != nil {
@@ -57,7 +59,7 @@ func openState(path string) (*state, error) {
 	return s, nil
 }
 
-// loadKeys reads the hub's identity and access key, and makes them at first.
+// loadKeys reads the hub's keys, and makes those that there are not.
 func (s *state) loadKeys() error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(bucketHub)
@@ -71,25 +73,39 @@ func (s *state) loadKeys() error {
 				return err
 			}
 		}
-		if len(b.Get(keyAccess)) != len(s.access) {
+		if b.Get(keyTLS) == nil {
+			seed := make([]byte, ed25519.SeedSize)
+			rand.Read(seed)
+			if err := b.Put(keyTLS, seed); err != nil {
+				return err
+			}
+		}
+		switch {
+		case len(b.Get(keyAccess)) != len(s.access):
 			return errors.New("the access key is damaged")
+		case len(b.Get(keyTLS)) != ed25519.SeedSize:
+			return errors.New("the TLS key is damaged")
 		}
 		copy(s.access[:], b.Get(keyAccess))
+		s.tls = ed25519.NewKeyFromSeed(b.Get(keyTLS))
 		return s.identity.SetSeed(b.Get(keyIdentity))
 	})
+}
+
+// rotateAccess makes a new access key, which is durable when it returns.
+func (s *state) rotateAccess() error {
+	var access [config.AccessSize]byte
+	rand.Read(access[:])
+	err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketHub).Put(keyAccess, access[:]) })
+	if err != nil {
+		return fmt.Errorf("hub state: %w", err)
+	}
+	s.access = access
+	return nil
 }
 
 // close is idempotent.
 func (s *state) close() {
 	s.db.Close()
 	s.dir.Close()
-}
-
-func hubLink(public []netip.Addr, port uint16, s *state) config.HubLink {
-	l := config.HubLink{Access: s.access}
-	l.Key = s.identity.Public()
-	for _, a := range public {
-		l.URLs = append(l.URLs, "ws://"+netip.AddrPortFrom(a, port).String())
-	}
-	return l
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,18 @@ func TestMain(m *testing.M) {
 		h.Run(context.Background())
 		return
 	}
-	os.Exit(m.Run())
+	if scheme, addr, ok := strings.Cut(os.Getenv(attackOn), "://"); ok {
+		(&attack{scheme: scheme, addr: addr}).run(os.Stdin)
+		return
+	}
+	remove, err := trustAuthority()
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	remove()
+	os.Exit(code)
 }
 
 // A hub that is killed at any moment has, when it comes back, its identity and
@@ -59,10 +71,10 @@ func TestStateSurvivesKill(t *testing.T) {
 
 	child := &testHub{Hub: &Hub{link: link, listener: fakeListener{link}}}
 	network := config.NewNetworkKey()
-	keeper, other := newMember(t, network, 1), newMember(t, network, 2)
+	keeper, other := newAdmin(t, network, 1), newMember(t, network, 2)
 	ck := connect(t, child, keeper)
 	ck.send(&signaling.Tickets{Tickets: []signaling.Ticket{{Hash: ticketHash("a"), State: signaling.TicketOpen}, {Hash: ticketHash("b"), State: signaling.TicketUsed}}})
-	ck.send(&signaling.Members{Records: [][]byte{other.record.Bytes()}})
+	ck.send(&signaling.Members{Statements: [][]byte{other.record.Bytes()}})
 	expect[*signaling.Members](ck) // once it is seen, it is durable
 	cmd.Process.Kill()
 	cmd.Wait()
@@ -72,8 +84,8 @@ func TestStateSurvivesKill(t *testing.T) {
 		t.Error("another identity or access key")
 	}
 	c := dial(t, h).hello(other)
-	if records, _, _ := c.greeting(true); len(records) != 2 {
-		t.Errorf("%d records are left, want 2", len(records))
+	if records, _, _ := c.greeting(true); len(records) != 3 {
+		t.Errorf("%d statements are left, want 3", len(records))
 	}
 	joiner := &member{network: network, key: config.NewNodeKey(), epoch: 1}
 	dial(t, h).hello(joiner, withTicket("b")).expectError(signaling.CodeUsed)
@@ -86,7 +98,7 @@ type fakeListener struct{ link config.HubLink }
 func (f fakeListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (f fakeListener) Close() error              { return nil }
 func (f fakeListener) Addr() net.Addr {
-	ap := netip.MustParseAddrPort(strings.TrimPrefix(f.link.URLs[0], "ws://"))
+	ap := netip.MustParseAddrPort(strings.TrimPrefix(f.link.URLs[0], "wss://"))
 	return net.TCPAddrFromAddrPort(ap)
 }
 
@@ -94,7 +106,7 @@ func TestLink(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	h := startHub(t, Config{State: dir, PublicAddrs: []netip.Addr{loopback, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}})
 	port := h.Addr().Port()
-	want := []string{fmt.Sprintf("ws://127.0.0.1:%d", port), fmt.Sprintf("ws://[2001:db8::1]:%d", port), fmt.Sprintf("ws://192.0.2.1:%d", port)}
+	want := []string{fmt.Sprintf("wss://127.0.0.1:%d", port), fmt.Sprintf("wss://[2001:db8::1]:%d", port), fmt.Sprintf("wss://192.0.2.1:%d", port)}
 	if got := h.Link().URLs; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -132,6 +144,9 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	private := []netip.Addr{loopback}
+	cert, key := newPair(t, []string{"localhost"})
+	_, otherKey := newPair(t, []string{"localhost"})
+	nameless, namelessKey := newPair(t, nil)
 	tests := []struct {
 		name string
 		cfg  Config
@@ -148,6 +163,15 @@ func TestNewRefuses(t *testing.T) {
 		{"foreign address", Config{Listen: "192.0.2.77:0", PublicAddrs: private}, "cannot assign", "--listen"},
 		{"loopback only", Config{Listen: "127.0.0.1:0"}, "no address that members could reach", "--public-addr"},
 		{"private only", Config{Listen: "10.1.2.3:0"}, "only private addresses (10.1.2.3)", "--public-addr"},
+		{"certificate without key", Config{TLSCert: cert, PublicAddrs: private}, "needs its key", "--tls-key"},
+		{"key without certificate", Config{TLSKey: key, PublicAddrs: private}, "a key its certificate", "--tls-cert"},
+		{"no such certificate", Config{TLSCert: cert + "x", TLSKey: key, PublicAddrs: private}, "no such file", "--tls-cert"},
+		{"another's key", Config{TLSCert: cert, TLSKey: otherKey, PublicAddrs: private}, "does not match", "--tls-key"},
+		{"certificate for no name", Config{TLSCert: nameless, TLSKey: namelessKey, PublicAddrs: private}, "for no host name", "--tls-cert"},
+		{"certificate and no TLS", Config{TLSCert: cert, TLSKey: key, PlainHTTP: true, PublicAddrs: private}, "serves without TLS", "--plain-http"},
+		{"url with a path", Config{URLs: []string{"wss://h:1/p"}, PublicAddrs: private}, "want wss://HOST:PORT", "--url"},
+		{"url without TLS", Config{URLs: []string{"ws://h:1"}, PublicAddrs: private}, "without TLS", "wss://"},
+		{"nine urls", Config{URLs: slices.Repeat([]string{"wss://h:1"}, config.MaxHubURLs+1), PublicAddrs: private}, "at most 8", "--url"},
 		{"unspecified", Config{PublicAddrs: []netip.Addr{netip.IPv4Unspecified()}}, "cannot reach", "--public-addr"},
 	}
 	for _, tt := range tests {

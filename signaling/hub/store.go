@@ -45,14 +45,14 @@ type Entry struct {
 
 // The tables of a network.
 const (
-	tableRecords = "records" // node key → signed record
-	tableTickets = "tickets" // ticket hash → storedTicket
+	tableStatements = "statements" // signaling.Statement.Key → signed statement
+	tableTickets    = "tickets"    // ticket hash → storedTicket
 )
 
 // Quotas, far above what a hub on a small machine serves.
 const (
 	maxNetworks = 10_000
-	maxEntries  = 20_000 // per table
+	maxEntries  = 100_000 // per table, far above what one delegate may sign
 )
 
 var (

@@ -25,19 +25,19 @@ func TestStoreCompareAndSwap(t *testing.T) {
 	s := openTestStore(t)
 	network := config.NewNetworkKey().Public()
 	put := func(revision uint64, value []byte) error {
-		return s.Put(network, tableRecords, []Entry{{Key: []byte("k"), Value: value, Revision: revision}})
+		return s.Put(network, tableStatements, []Entry{{Key: []byte("k"), Value: value, Revision: revision}})
 	}
 	if err := put(0, []byte("a")); !errors.Is(err, errUnknown) {
 		t.Fatalf("unknown network: %v", err)
 	}
-	if _, _, err := s.After(network, tableRecords, 0, 0); !errors.Is(err, errUnknown) {
+	if _, _, err := s.After(network, tableStatements, 0, 0); !errors.Is(err, errUnknown) {
 		t.Fatalf("unknown network: %v", err)
 	}
 	if err := errors.Join(s.Create(network), s.Create(network)); err != nil {
 		t.Fatal(err)
 	}
 	changes := 0
-	stop := s.Watch(network, tableRecords, func() { changes++ })
+	stop := s.Watch(network, tableStatements, func() { changes++ })
 	steps := []struct {
 		revision uint64
 		value    string
@@ -57,13 +57,13 @@ func TestStoreCompareAndSwap(t *testing.T) {
 	}
 	stop()
 	stop()
-	entries, last, err := s.After(network, tableRecords, 0, 0)
+	entries, last, err := s.After(network, tableStatements, 0, 0)
 	if err != nil || last != 3 || len(entries) != 1 || string(entries[0].Value) != "d" || entries[0].Revision != 3 {
 		t.Errorf("got %+v up to %d, %v", entries, last, err)
 	}
 	// All or none.
-	err = s.Put(network, tableRecords, []Entry{{Key: []byte("new"), Value: []byte("x")}, {Key: []byte("k"), Value: []byte("x"), Revision: 1}})
-	if e, _ := s.Get(network, tableRecords, []byte("new")); !errors.Is(err, errConflict) || e.Revision != 0 {
+	err = s.Put(network, tableStatements, []Entry{{Key: []byte("new"), Value: []byte("x")}, {Key: []byte("k"), Value: []byte("x"), Revision: 1}})
+	if e, _ := s.Get(network, tableStatements, []byte("new")); !errors.Is(err, errConflict) || e.Revision != 0 {
 		t.Errorf("got %v and entry %+v", err, e)
 	}
 	if changes != 4 {

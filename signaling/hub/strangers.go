@@ -13,6 +13,8 @@ import (
 type strangers struct {
 	rate  rate.Limit
 	burst int
+	most  int           // connections of one source at a time
+	all   *rate.Limiter // of allow, all sources together; nil: none
 
 	mu      sync.Mutex // guards sources
 	sources map[netip.Prefix]*sourceUse
@@ -31,6 +33,11 @@ const (
 	strangerBurst = 120
 	strangerOpen  = 64
 
+	// STUN replies to all sources together, some 4 Mbit/s: who forges all the
+	// addresses of a provider shall not get a flood of replies to it.
+	strangersRate  = 5_000 // per second
+	strangersBurst = 10_000
+
 	// STUN replies to where members come from: hundreds may stand behind one
 	// NAT, and nobody who spoofs their address shall use up their share.
 	knownRate  = 2000 // per second
@@ -41,7 +48,7 @@ const (
 )
 
 func newStrangers(r rate.Limit, burst int) *strangers {
-	return &strangers{rate: r, burst: burst, sources: make(map[netip.Prefix]*sourceUse)}
+	return &strangers{rate: r, burst: burst, most: strangerOpen, sources: make(map[netip.Prefix]*sourceUse)}
 }
 
 func sourceOf(a netip.Addr) netip.Prefix {
@@ -78,7 +85,7 @@ func (s *strangers) allow(a netip.Addr) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.useLocked(a, now).limit.AllowN(now, 1)
+	return s.useLocked(a, now).limit.AllowN(now, 1) && (s.all == nil || s.all.AllowN(now, 1))
 }
 
 // enter counts a connection until release, which may be called once.
@@ -87,7 +94,7 @@ func (s *strangers) enter(a netip.Addr) (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.useLocked(a, now)
-	if u.open >= strangerOpen || !u.limit.AllowN(now, 1) {
+	if u.open >= s.most || !u.limit.AllowN(now, 1) {
 		return nil, false
 	}
 	u.open++

@@ -123,3 +123,23 @@ func validState(s signaling.TicketState) bool {
 	}
 	return false
 }
+
+// dropTickets forgets the invites of a keeper that may admit nobody any more.
+// Whoever comes with one is told that there is none.
+func (h *Hub) dropTickets(network config.NetworkKey, keeper config.NodeKey) error {
+	entries, _, err := h.store.After(network, tableTickets, 0, 0)
+	if err != nil {
+		return err
+	}
+	var drop []Entry
+	for _, e := range entries {
+		if t, err := parseTicket(e.Value); err == nil && t.Keeper == keeper {
+			e.Value = nil
+			drop = append(drop, e)
+		}
+	}
+	if len(drop) == 0 {
+		return nil
+	}
+	return h.store.Put(network, tableTickets, drop)
+}

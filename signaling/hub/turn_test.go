@@ -218,15 +218,14 @@ func isCode(err error, code stun.ErrorCode) bool {
 func memberFrom(t testing.TB, h *testHub, from string, m *member) *wsClient {
 	t.Helper()
 	d := websocket.Dialer{
-		Subprotocols: []string{signaling.Subprotocol},
-		NetDial:      (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial,
+		Subprotocols: []string{signaling.Subprotocol}, TLSClientConfig: anyCertificate,
+		NetDial: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial,
 	}
-	ws, _, err := d.Dial("ws://"+h.Addr().String()+signaling.Path, nil)
+	ws, _, err := d.Dial(h.url(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ws.Close() })
-	c := &wsClient{t: t, ws: ws}
+	c := newWSClient(t, ws)
 	c.hello(m, c.withAccess(h))
 	c.greeting(true)
 	return c
@@ -240,8 +239,7 @@ func TestProxiedAddressIsNotAdmitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.Close()
-	c := &wsClient{t: t, ws: ws}
+	c := newWSClient(t, ws)
 	c.hello(newMember(t, network, 1), c.withAccess(h))
 	if w := expect[*signaling.Welcome](c); w.Observed != "" {
 		t.Errorf("observed %q", w.Observed)
@@ -291,7 +289,7 @@ func TestEndAllocation(t *testing.T) {
 	waitFor(t, "allocation deleted", func() bool {
 		h.relay.mu.RLock()
 		defer h.relay.mu.RUnlock()
-		return len(h.relay.allocations) == 0 && len(h.relay.perNode) == 0
+		return len(h.relay.allocations) == 0 && len(h.relay.relays) == 0
 	})
 	if h.admitted.allows(network.Public(), from) {
 		t.Error("the client's address is still admitted")

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -9,40 +8,75 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// write greets the node, then sends what the queue has until the connection
-// ends; gone says that its reader has.
-func (c *conn) write(ctx context.Context, gone <-chan struct{}) error {
-	ping := time.NewTicker(c.hub.timing.ping)
-	defer ping.Stop()
-	if err := c.greet(c.since); err != nil {
-		return err
+// wake has a writer look at the queue. One that runs may have looked already:
+// then another waits for it. It does not block.
+func (c *conn) wake() {
+	if c.wakened.CompareAndSwap(false, true) {
+		c.hub.conns.start(c.write)
+	}
+}
+
+// write sends what the queue has, after the greeting.
+func (c *conn) write() {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	c.wakened.Store(false)
+	if c.closed {
+		return
+	}
+	if err := c.writeAll(); err != nil {
+		c.log.Debug("writer ended", "err", err)
+		c.closed = true
+		c.ws.Close()
+	}
+}
+
+func (c *conn) writeAll() error {
+	if !c.greeted {
+		c.greeted = true
+		c.timer = time.AfterFunc(c.hub.timing.ping, c.tick)
+		if err := c.greet(c.since); err != nil {
+			return err
+		}
 	}
 	for {
-		select {
-		case <-ping.C:
+		if c.pingDue.Swap(false) {
+			c.timer.Reset(c.hub.timing.ping)
 			if err := c.ping(); err != nil {
 				return err
 			}
-		default:
 		}
-		if it, ok := c.queue.next(); ok {
-			if err := c.do(it); err != nil {
-				return err
-			}
-			if it.last {
-				return c.linger(ctx, gone)
-			}
-			continue
+		it, ok := c.queue.next()
+		if !ok {
+			return nil
 		}
-		select {
-		case <-c.queue.ready:
-		case <-ping.C:
-			if err := c.ping(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.do(it); err != nil {
+			return err
 		}
+		if it.last {
+			c.linger()
+			return nil
+		}
+	}
+}
+
+// tick is called by the timer.
+func (c *conn) tick() {
+	c.pingDue.Store(true)
+	c.wake()
+}
+
+// endWriting waits for the writer and gives back what the greeting took. No
+// other comes after it.
+func (c *conn) endWriting() {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, f := range c.release {
+		f()
 	}
 }
 
@@ -53,9 +87,9 @@ func (c *conn) ping() error {
 func (c *conn) do(it item) error {
 	switch {
 	case it.since != nil:
-		return c.sendRecords(*it.since, true)
+		return c.sendStatements(*it.since, true)
 	case it.records:
-		return c.sendRecords(c.sent, false)
+		return c.sendStatements(c.sent, false)
 	case it.upgrade:
 		return c.upgrade()
 	}
@@ -63,16 +97,11 @@ func (c *conn) do(it item) error {
 }
 
 // linger gives the node time to read the last frame.
-func (c *conn) linger(ctx context.Context, gone <-chan struct{}) error {
+func (c *conn) linger() {
+	c.closed = true
 	c.closeWrite()
-	t := time.NewTimer(lingerFor)
-	defer t.Stop()
-	select {
-	case <-gone:
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return nil
+	c.timer.Stop()
+	c.timer = time.AfterFunc(lingerFor, func() { c.ws.Close() })
 }
 
 // greet takes the node's seat: Welcome, records, presence, credentials.
@@ -93,14 +122,22 @@ func (c *conn) greet(since uint64) error {
 		return nil
 	}
 	// Watching before reading: no change falls between.
-	c.onRelease(c.hub.store.Watch(c.network(), tableRecords, c.queue.recordsChanged))
+	c.onRelease(c.hub.store.Watch(c.network(), tableStatements, c.queue.recordsChanged))
 	if c.remote.IsValid() {
 		c.onRelease(c.hub.admitted.hold(c.network(), c.remote.Addr()))
 	}
-	if err := c.sendRecords(since, true); err != nil {
+	if err := c.sendStatements(since, true); err != nil {
 		return err
 	}
 	c.attach()
+	var revoked bool
+	if err := c.roster.look(func(r *signaling.Roster) { revoked = r.IsRevoked(c.node()) }); err != nil {
+		return err
+	}
+	if revoked { // after the handshake, before it had its seat
+		c.queue.finish(c.revocation(c.node()))
+		return nil
+	}
 	c.queue.push(item{message: c.hub.credentials.issue(identity{c.network(), c.node()})})
 	return nil
 }
@@ -120,13 +157,12 @@ func (c *conn) upgrade() error {
 	if c.member.Load() {
 		return nil
 	}
-	node := c.node()
-	e, err := c.hub.store.Get(c.network(), tableRecords, node[:])
+	var rec *signaling.SignedRecord
+	err := c.roster.look(func(r *signaling.Roster) { rec, _ = r.Record(c.node()) })
 	if err != nil {
 		return err
 	}
-	rec, err := signaling.ParseRecord(c.network(), e.Value)
-	if err != nil || !rec.Live(time.Now()) {
+	if rec == nil || !rec.Live(time.Now()) {
 		return nil // not admitted after all
 	}
 	for _, f := range c.release {
@@ -142,12 +178,12 @@ func (c *conn) upgrade() error {
 // sendKeeper gives a joiner the one record it needs: its keeper's sealing key
 // is there.
 func (c *conn) sendKeeper() error {
-	e, err := c.hub.store.Get(c.network(), tableRecords, c.keeper[:])
-	if err != nil {
+	var rec *signaling.SignedRecord
+	if err := c.roster.look(func(r *signaling.Roster) { rec, _ = r.Record(c.keeper) }); err != nil {
 		return err
 	}
-	if e.Revision == 0 {
+	if rec == nil {
 		return fmt.Errorf("keeper %v has no record", c.keeper)
 	}
-	return c.writeFrame(&signaling.Members{Records: [][]byte{e.Value}})
+	return c.writeFrame(&signaling.Members{Statements: [][]byte{rec.Bytes()}})
 }

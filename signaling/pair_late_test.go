@@ -1,0 +1,40 @@
+package signaling
+
+import "testing"
+
+// An offer that the peer has given up and that comes late, or is held back by
+// the hub until then, starts a session at one side only. What the two share
+// stays in use until the peer shows that it has the new one as well.
+func TestPairLateOffer(t *testing.T) {
+	low, high := newTestPairs(t)
+	late := must2(t)(high.Offer([]byte("given up"))) // crosses the next, and yields to it
+	establish(t, low, high)
+	talk := func(what string) {
+		t.Helper()
+		if ev := open(t, high, must2(t)(low.Seal([]byte(what))), EventMessage, what); !ev.Newest {
+			t.Error("high takes it for a frame of an earlier session")
+		}
+		open(t, low, must2(t)(high.Seal([]byte(what))), EventMessage, what)
+	}
+	talk("before")
+
+	open(t, low, late, EventOffer, "given up")
+	lost := answer(t, low, "answer that nobody waits for")
+	refused(t, high, lost)
+	talk("after")
+	if ev := open(t, low, must2(t)(high.Seal([]byte("x"))), EventMessage, "x"); ev.Newest {
+		t.Error("a frame of the standing session proves the new one")
+	}
+
+	// A real one takes over as ever, whichever side hears of it first.
+	open(t, low, must2(t)(high.Offer([]byte("next"))), EventOffer, "next")
+	msg := answer(t, low, "yes")
+	fromLow := must2(t)(low.Seal([]byte("on its way")))
+	open(t, high, msg, EventAnswer, "yes")
+	open(t, high, fromLow, EventMessage, "on its way")
+	if ev := open(t, low, must2(t)(high.Seal([]byte("new"))), EventMessage, "new"); !ev.Newest {
+		t.Error("the first frame of the new session does not prove it")
+	}
+	talk("at last")
+	refused(t, high, fromLow)
+}

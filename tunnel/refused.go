@@ -1,0 +1,85 @@
+package tunnel
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/p2ptun/p2ptun/config"
+	wgdevice "golang.zx2c4.com/wireguard/device"
+)
+
+// WireGuard takes an initiation only if it bears a later time than any before
+// (TAI64N, WireGuard paper section 5.1). So a machine whose clock went back is
+// refused, without a word, by each peer that has not forgotten it. It calls for
+// an initiation by the peer then, over the session. Where the peer is refused,
+// too, it calls as well; the side with the lower key forgets the other's time
+// when it hears that, and calls once more.
+//
+//	lower key                            other side
+//	 initiation ──────────────────────► refused
+//	 refused ◄────────────────────────── initiation
+//	 after 1.5 s: call ───────────────►
+//	      ◄──────────────────────────── call, after 1.5 s
+//	 forgets; call ───────────────────►
+//	 takes it ◄───────────────────────── initiation
+
+const (
+	// callAfter is how long an initiation may go unanswered on a path that
+	// works: above any round trip, and above crossingWindow, in which the
+	// leader would drop what it calls for.
+	callAfter = 1500 * time.Millisecond
+
+	// callEvery is how often the peer is called. It may be unable to follow:
+	// WireGuard makes one initiation in 5 s.
+	callEvery = 2 * time.Second
+)
+
+// refused is what there is to know of a peer that takes no initiation.
+type refused struct {
+	called   time.Time    // when we called last
+	calledBy atomic.Int64 // when the peer called last, Unix nanoseconds
+}
+
+// initiate follows the peer's call.
+func (m *member) initiate() {
+	m.refused.calledBy.Store(time.Now().UnixNano())
+	m.wg.Load().SendHandshakeInitiation(false)
+}
+
+// act says what is to be done about an initiation that left at a time (zero:
+// none is unanswered).
+func (r *refused) act(now, left time.Time, lower, path bool) (call, forget bool) {
+	since := now.Sub(left)
+	if left.IsZero() || !path || since < callAfter || since > handshakeKeep || now.Sub(r.called) < callEvery {
+		return false, false
+	}
+	r.called = now
+	return true, lower && unixNano(r.calledBy.Load()).After(left)
+}
+
+// pollRefused looks after an initiation that is not answered.
+func (n *Node) pollRefused(now time.Time, m *member) {
+	ice := m.session.Snapshot().ICE
+	call, forget := m.refused.act(now, m.endpoint.unanswered(), m.lower, ice == "connected" || ice == "completed")
+	if forget {
+		n.log.Info("neither side takes the other's handshakes: a clock went back", "peer", m.record.Name)
+		n.forgetTime(m)
+	}
+	if call {
+		m.tell([]byte{noteInitiate})
+	}
+}
+
+// forgetTime has the device forget the time of the peer's last initiation. Its
+// session with the peer goes, too.
+func (n *Node) forgetTime(m *member) {
+	err := m.keys.give(func(k config.PresharedKey) error {
+		n.tunnel.wg.RemovePeer(wgdevice.NoisePublicKey(m.record.WireGuard))
+		return n.configurePeer(m, k)
+	})
+	if err != nil {
+		n.log.Error("peer not configured", "peer", m.record.Name, "err", err)
+	}
+	m.endpoint.forgetHandshake()
+	m.traffic = traffic{} // counted anew
+}
