@@ -34,7 +34,7 @@ func commands() []command {
 		{"status", []string{"[NODE]"}, "show this machine, the hub and the peers", "", runStatus},
 		{"nodes", []string{""}, "list the network's members", "", runNodes},
 		{"invite", []string{"[--uses N] [--expires D] [--tag T]… [--replace NAME] [--keeper NODE]", "list [--json]", "revoke ID"}, "print an invite; list and revoke those that this machine keeps", "", runInvite},
-		{"revoke", []string{"NODE [--drop-admitted]"}, "throw a member out for ever", "", runRevoke},
+		{"revoke", []string{"NODE [--keep-admitted|--drop-admitted]"}, "throw a member out for ever", "", runRevoke},
 		{"network", []string{"delegate NODE", "extend NODE [--member-expires D]", "export-key [FILE]", "import-key [FILE|-]"}, "make an admin, move the end of a membership, back the network's key up", keyHelp, runNetwork},
 		{"hubs", []string{"list [--json]", "set LINK"}, "show the network's hub, or move the network to another", tokenHelp, runHubs},
 		{"ping", []string{"NODE"}, "ping a member; each reply says which path it took", "", runPing},
