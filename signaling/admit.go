@@ -100,19 +100,10 @@ func (k *Keeper) replaced(invite *config.KeptInvite) (*SignedRecord, bool) {
 
 var errFull = errors.New("join request: the network is full")
 
-// inUse collects from these records, and from machines admitted but not yet
-// published. Addresses of revoked nodes are not given again: who has not heard
-// of the revocation yet would take the new one for an impostor.
+// inUse is the roster's, and what machines have that are admitted but not yet
+// published.
 func (k *Keeper) inUse(records map[config.NodeKey]*SignedRecord) (*inUse, error) {
-	u := newInUse()
-	for _, rec := range records {
-		u.add(&rec.Record)
-	}
-	for _, s := range k.cfg.Roster.known {
-		if s.record != nil && k.cfg.Roster.revoked[s.Node] {
-			u.addrs[s.record.IPv4] = true
-		}
-	}
+	u := k.cfg.Roster.inUse(records)
 	for _, i := range k.invites {
 		for _, a := range i.Admitted {
 			if k.cfg.Roster.knows(a.Node) {

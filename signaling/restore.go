@@ -12,15 +12,7 @@ import (
 // name like the one in rec, and an address of the prefix that nobody has or had.
 // The network's hub stays, or is hub where none is known.
 func (r *Roster) Install(a Admin, rec Record, prefix netip.Prefix, hub config.Hub) ([][]byte, error) {
-	used := newInUse()
-	for _, m := range r.records {
-		used.add(&m.Record)
-	}
-	for _, s := range r.known {
-		if s.record != nil && r.revoked[s.Node] {
-			used.addrs[s.record.IPv4] = true
-		}
-	}
+	used := r.inUse(r.records)
 	if !used.place(&rec, prefix) {
 		return nil, errors.New("the network is full")
 	}

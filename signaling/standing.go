@@ -102,6 +102,22 @@ func newInUse() *inUse {
 	return &inUse{map[string]bool{}, map[netip.Addr]bool{}, map[config.NodeKey]bool{}, map[config.WireGuardKey]bool{}, map[[32]byte]bool{}}
 }
 
+// inUse collects from these records. Addresses of revoked nodes are not given
+// again: who has not heard of the revocation yet would take the new one for an
+// impostor.
+func (r *Roster) inUse(records map[config.NodeKey]*SignedRecord) *inUse {
+	u := newInUse()
+	for _, rec := range records {
+		u.add(&rec.Record)
+	}
+	for _, s := range r.known {
+		if s.record != nil && r.revoked[s.Node] {
+			u.addrs[s.record.IPv4] = true
+		}
+	}
+	return u
+}
+
 func (u *inUse) add(r *Record) {
 	u.names[r.Name], u.addrs[r.IPv4], u.nodes[r.Node], u.wireGuard[r.WireGuard], u.sealing[r.Sealing.Hash()] = true, true, true, true, true
 }
