@@ -113,10 +113,10 @@ func (n *Node) Revoke(ctx context.Context, name, signed string) (*Revoked, error
 			return nil, ctx.Err()
 		}
 	}
-	if err := n.do(ctx, func() error { return n.issue([][]byte{revocation}) }); err != nil {
-		return nil, err
-	}
 	return result, n.do(ctx, func() error {
+		if err := n.issue([][]byte{revocation}); err != nil {
+			return err
+		}
 		known := make(map[config.NodeKey]bool)
 		for _, rec := range before {
 			known[rec.Node] = true
@@ -132,11 +132,14 @@ func (n *Node) Revoke(ctx context.Context, name, signed string) (*Revoked, error
 
 // undecided says what hangs on an admin that is to be revoked.
 func undecided(name string, admitted, revoked []string) error {
-	what := "had admitted " + strings.Join(admitted, ", ")
-	if len(revoked) > 0 {
-		what += "; had revoked " + strings.Join(revoked, ", ")
+	var did []string
+	if len(admitted) > 0 {
+		did = append(did, "had admitted "+strings.Join(admitted, ", "))
 	}
-	return config.WithHint(fmt.Errorf("%s is an admin, and %s: say what becomes of that", name, strings.TrimPrefix(what, "had admitted ; ")),
+	if len(revoked) > 0 {
+		did = append(did, "had revoked "+strings.Join(revoked, ", "))
+	}
+	return config.WithHint(fmt.Errorf("%s is an admin, and %s: say what becomes of that", name, strings.Join(did, "; ")),
 		"--keep-admitted leaves all as it is; if the machine was stolen or broken into, --drop-admitted undoes what it did")
 }
 

@@ -123,12 +123,10 @@ func (n *Node) tried(hub config.Hub, err error) {
 		n.log.Warn("the network's new hub does not serve yet", "url", hub.URLs[0], "err", err)
 		return
 	}
-	updated := *n.node
-	updated.Hub = hub
-	if err := n.cfg.Dir.SaveNode(&updated); err != nil {
+	n.node.Hub = hub
+	if err := n.cfg.Dir.SaveNode(n.node); err != nil {
 		n.log.Error("node not saved", "err", err)
 	}
-	*n.node = updated
 	n.progress("the network has moved to the hub at %s", hub.URLs[0])
 	n.hub.SetHub(hub)
 }

@@ -171,15 +171,14 @@ func (n *Node) learnOwn(c *signaling.Change) {
 	if err := n.openKeeper(); err != nil { // it may be an admin now
 		n.log.Error("invites not read: nobody can be admitted", "err", err)
 	}
-	updated := *n.node
 	changed := false
-	if proof := n.roster.Proof(self); len(proof) > 0 && !slices.EqualFunc(proof, updated.Proof, bytes.Equal) {
+	if proof := n.roster.Proof(self); len(proof) > 0 && !slices.EqualFunc(proof, n.node.Proof, bytes.Equal) {
 		rec, _ := n.roster.Record(self)
 		if rec.WireGuard != n.self.WireGuard || rec.Sealing != n.self.Sealing.Public() {
 			n.log.Error("an admin has signed other keys for this machine", "admin", rec.Statement().Signer)
 			return
 		}
-		updated.Proof, updated.Name, changed = proof, rec.Name, true
+		n.node.Proof, n.node.Name, changed = proof, rec.Name, true
 	}
 	if c.Hubs {
 		n.tryAt = time.Now().Add(hubHandover)
@@ -187,10 +186,9 @@ func (n *Node) learnOwn(c *signaling.Change) {
 	if !changed {
 		return
 	}
-	if err := n.cfg.Dir.SaveNode(&updated); err != nil {
+	if err := n.cfg.Dir.SaveNode(n.node); err != nil {
 		n.log.Error("node not saved", "err", err)
 	}
-	*n.node = updated
 	n.readdress()
 }
 

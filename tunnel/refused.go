@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -36,13 +35,13 @@ const (
 
 // refused is what there is to know of a peer that takes no initiation.
 type refused struct {
-	called   time.Time    // when we called last
-	calledBy atomic.Int64 // when the peer called last, Unix nanoseconds
+	called   time.Time // when we called last
+	calledBy time.Time // when the peer called last
 }
 
 // initiate follows the peer's call.
 func (m *member) initiate() {
-	m.refused.calledBy.Store(time.Now().UnixNano())
+	m.refused.calledBy = time.Now()
 	m.wg.Load().SendHandshakeInitiation(false)
 }
 
@@ -54,7 +53,7 @@ func (r *refused) act(now, left time.Time, lower, path bool) (call, forget bool)
 		return false, false
 	}
 	r.called = now
-	return true, lower && unixNano(r.calledBy.Load()).After(left)
+	return true, lower && r.calledBy.After(left)
 }
 
 // pollRefused looks after an initiation that is not answered.

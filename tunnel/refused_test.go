@@ -151,8 +151,8 @@ func TestBothClocksWentBack(t *testing.T) {
 	if low.follow(t, &ofLow, true) || high.follow(t, &ofHigh, false) {
 		t.Fatal("forgotten before the other called")
 	}
-	ofLow.calledBy.Store(time.Now().UnixNano())
-	ofHigh.calledBy.Store(time.Now().UnixNano())
+	ofLow.calledBy = time.Now()
+	ofHigh.calledBy = time.Now()
 	start := time.Now()
 	if !low.follow(t, &ofLow, true) {
 		t.Fatal("not forgotten when the other called")
@@ -189,10 +189,7 @@ func TestRefusedAct(t *testing.T) {
 		{"the peer calls, too", ago(3 * time.Second), time.Time{}, ago(time.Second), true, true, true, true},
 		{"the peer has the lower key", ago(3 * time.Second), time.Time{}, ago(time.Second), false, true, true, false},
 	} {
-		r := refused{called: tt.called}
-		if !tt.calledBy.IsZero() {
-			r.calledBy.Store(tt.calledBy.UnixNano())
-		}
+		r := refused{called: tt.called, calledBy: tt.calledBy}
 		call, forget := r.act(now, tt.left, tt.lower, tt.path)
 		if call != tt.call || forget != tt.forget {
 			t.Errorf("%s: call %v, forget %v; want %v, %v", tt.name, call, forget, tt.call, tt.forget)
