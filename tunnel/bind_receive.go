@@ -131,8 +131,9 @@ type relayedPacket struct {
 var relayedPackets = sync.Pool{New: func() any { return new(relayedPacket) }}
 
 // Relayed takes a packet that came through relay r, sent by from, to the
-// device, if it is WireGuard's and a peer's, or to the Handler if it is sealed. It copies b and never blocks:
-// when the device does not keep up the packet is dropped and counted.
+// device, if it is WireGuard's and a peer's, or to the Handler if it is sealed.
+// It copies p and never blocks: when the device does not keep up the packet is
+// dropped and counted.
 func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 	switch classify(p) {
 	case kindWireGuard:
