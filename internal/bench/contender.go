@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/p2ptun/p2ptun/internal/e2e"
+	"github.com/p2ptun/p2ptun/internal/natlab"
+)
+
+// baseline is the contender that the others are compared with.
+const baseline = "wireguard-go"
+
+// contender is a way from a to b, and to c.
+type contender struct {
+	name  string
+	start func(ctx context.Context, s *stage) error
+	skip  string // why it cannot be measured here; "" if it can
+}
+
+// stage is the lab of one contender's turn. What runs in it ends with close.
+type stage struct {
+	lab  *natlab.Lab
+	dir  string
+	self string          // this program
+	ctx  context.Context // of the processes
+
+	running sync.WaitGroup // waits for the processes that startRole started
+
+	a, b, c, hub, relay *natlab.Host
+
+	// What start fills in.
+	addr  [3]netip.Addr // of a, b and c inside the tunnel
+	procs []proc        // whose CPU counts: a and b first, then what is between them
+	third proc          // of c, which has a part in the fairness load alone
+	nodes []*e2e.Node   // of p2ptun: a, b and c
+
+	// check says whether the path is the one to be measured. Nil: it can be no
+	// other.
+	check func(ctx context.Context) error
+}
+
+func newStage(ctx context.Context) (s *stage, err error) {
+	s = &stage{ctx: ctx}
+	if s.self, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "p2ptun-bench-"); err != nil {
+		return nil, err
+	}
+	if s.lab, err = natlab.New(); err != nil {
+		s.close()
+		return nil, err
+	}
+	for name, h := range map[string]**natlab.Host{"a": &s.a, "b": &s.b, "c": &s.c, "hub": &s.hub, "relay": &s.relay} {
+		if *h, err = s.lab.PublicHost(name); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *stage) close() {
+	if s.lab != nil {
+		s.lab.Close()
+	}
+	s.running.Wait()
+	os.RemoveAll(s.dir)
+}
+
+// contenders are those asked for, in the order of their turns.
+func contenders(o *options, bins []binary) (all []contender) {
+	add := func(c contender) {
+		if len(o.only) == 0 {
+			all = append(all, c)
+		}
+		for _, part := range o.only {
+			if strings.Contains(c.name, part) {
+				all = append(all, c)
+				return
+			}
+		}
+	}
+	add(contender{name: baseline, start: startWireGuard})
+	for _, b := range bins {
+		add(contender{name: b.name + " direct", start: b.startDirect})
+	}
+	for _, b := range bins {
+		add(contender{name: b.name + " relayed", start: b.startRelayed})
+	}
+	return all
+}
+
+// binary is a p2ptun to measure.
+type binary struct{ name, path string }
+
+// binaries are those given, or one built in dir.
+func binaries(o *options, dir string) (all []binary, err error) {
+	for _, s := range o.bins {
+		name, path, found := strings.Cut(s, "=")
+		if !found {
+			name, path = "p2ptun", s
+		}
+		all = append(all, binary{name, path})
+	}
+	if len(all) > 0 {
+		return all, nil
+	}
+	fmt.Println("building p2ptun")
+	path, err := e2e.Build(dir, "-buildvcs=false", "-trimpath", "-ldflags=-s -w")
+	return []binary{{"p2ptun", path}}, err
+}

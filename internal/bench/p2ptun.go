@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/p2ptun/p2ptun/internal/e2e"
+	"github.com/p2ptun/p2ptun/internal/natlab"
+	"github.com/p2ptun/p2ptun/peer"
+)
+
+// connectLimit is how long the nodes may take to have the path that is to be
+// measured.
+const connectLimit = 20 * time.Second
+
+func (b binary) startDirect(ctx context.Context, s *stage) error {
+	hub, err := b.startNodes(ctx, s, peer.PathDirect)
+	if err != nil {
+		return err
+	}
+	return hub.Signal(syscall.SIGTERM) // it has no part in a direct path
+}
+
+func (b binary) startRelayed(ctx context.Context, s *stage) error {
+	hub, err := b.startNodes(ctx, s, peer.PathRelayed, "--relay-only")
+	if err != nil {
+		return err
+	}
+	s.procs = append(s.procs, proc{"hub", hub.PID()})
+	return nil
+}
+
+// startNodes runs a hub and a node on each of a, b and c, and waits until a
+// has such a path to both others.
+func (b binary) startNodes(ctx context.Context, s *stage, path peer.PathKind, args ...string) (*e2e.Process, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, fmt.Errorf("not connected within %v", connectLimit))
+	defer cancel()
+	rig := &e2e.Rig{Lab: s.lab, Bin: b.path, Dir: s.dir}
+	var hubArgs []string
+	if b.has("hub", "relay-rate") {
+		hubArgs = []string{"--relay-rate", "0"} // the relay is measured, not its limit
+	}
+	hub, err := rig.StartHub(s.ctx, s.hub, hubArgs...)
+	if err != nil {
+		return nil, err
+	}
+	join := []string{"--new", "bench", "--hub", hub.Link, "--prefix", "10.77.0.0/24"}
+	for i, host := range []*natlab.Host{s.a, s.b, s.c} {
+		n := rig.Node(host)
+		p, err := n.StartUp(s.ctx, append(join, args...)...)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := p.Expect(ctx, "p2ptun0 is up"); err != nil {
+			return nil, err
+		}
+		if s.addr[i], err = ownAddr(ctx, n); err != nil {
+			return nil, err
+		}
+		if i < 2 {
+			s.procs = append(s.procs, proc{n.Name, p.PID()})
+		} else {
+			s.third = proc{n.Name, p.PID()}
+		}
+		s.nodes = append(s.nodes, n)
+		invite, err := invite(ctx, s.nodes[0])
+		if err != nil {
+			return nil, err
+		}
+		join = []string{invite}
+	}
+	s.check = func(ctx context.Context) error { return s.hasPath(ctx, path) }
+	for err = s.check(ctx); err != nil; err = s.check(ctx) {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+	return hub.Process, nil
+}
+
+// has says whether a command of the binary has a flag.
+func (b binary) has(command, flag string) bool {
+	help, _ := exec.Command(b.path, command, "--help").Output()
+	return strings.Contains(string(help), "--"+flag+" ")
+}
+
+// ownAddr waits for the node's IPv4 address inside the tunnel.
+func ownAddr(ctx context.Context, n *e2e.Node) (netip.Addr, error) {
+	s, err := n.Status(ctx)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range s.Self.Addresses {
+		if a.Is4() {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%s has no IPv4 address", n.Name)
+}
+
+// invite makes one as soon as the node is connected to the hub.
+func invite(ctx context.Context, n *e2e.Node) (string, error) {
+	for {
+		s, err := n.Status(ctx)
+		if err != nil {
+			return "", err
+		}
+		if s.Hub.Connected {
+			return n.Run(ctx, "invite")
+		}
+	}
+}
+
+// hasPath says whether a and b, and a and c, have such a path, as both ends see
+// it. It pings, which wakes a path that is made on demand.
+func (s *stage) hasPath(ctx context.Context, want peer.PathKind) error {
+	for _, pair := range [][2]int{{0, 1}, {1, 0}, {0, 2}, {2, 0}} {
+		from, to := s.nodes[pair[0]], s.nodes[pair[1]]
+		if _, err := from.Run(ctx, "ping", to.Name, "--count", "1"); err != nil {
+			return err
+		}
+		p, err := from.Peer(ctx, to)
+		if err != nil {
+			return err
+		}
+		if p.State != peer.Connected || p.Path != want {
+			return fmt.Errorf("%s says %s is %s, path %s, want %s", from.Name, to.Name, p.State, p.Path, want)
+		}
+	}
+	return nil
+}
