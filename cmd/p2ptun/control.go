@@ -67,6 +67,13 @@ func (c *control) finish(err error) {
 	close(c.ended)
 }
 
+// handleProfiles serves those who look for a fault, or for what takes the time:
+// goroutines, heap, processor.
+func handleProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+}
+
 // lastAnswers is how long the answers may take when all is over.
 const lastAnswers = time.Second
 
@@ -76,7 +83,7 @@ func (c *control) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Status(r.Context())) })
 	mux.HandleFunc("GET /nodes", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Nodes(r.Context())) })
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // for those who look for a fault: goroutines, heap
+	handleProfiles(mux)
 	handleAdmin(mux, c.node)
 	mux.HandleFunc("POST /ping", c.ping)
 	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) { answer(w)(nil, c.end(false)) })

@@ -56,6 +56,7 @@ func parseHub(e env, args []string) (*hubOptions, error) {
 	fs.BoolVar(&o.PlainHTTP, "plain-http", false, "serve without TLS, for a proxy in front that has it (say with --url where that is)")
 	fs.Var((*list)(&o.URLs), "url", "a `URL` by which members reach signaling, wss://HOST:PORT; may be given several times (default: from --tls-cert and --public-addr)")
 	fs.BoolVar(&o.AllowPrivatePeers, "allow-private-peers", false, "relay to private addresses too: a hub on a LAN")
+	rate := fs.Uint("relay-rate", hub.DefaultRelayRate/bytesPerMbit, "how many `MBIT` per second the relay carries for one member at most; 0: no limit")
 	fs.BoolVar(&o.printLink, "print-link", false, "print the hub link even if the output is no terminal")
 	fs.BoolVar(&o.rotate, "rotate", false, "with `hub link`: make a new access key, the old link creates no networks any more")
 	log.add(fs)
@@ -63,7 +64,7 @@ func parseHub(e env, args []string) (*hubOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.check(fs, rest); err != nil {
+	if err := o.check(fs, rest, *rate); err != nil {
 		return nil, err
 	}
 	for _, s := range public {
@@ -77,8 +78,20 @@ func parseHub(e env, args []string) (*hubOptions, error) {
 	return o, err
 }
 
+// Of --relay-rate.
+const (
+	bytesPerMbit = 1_000_000 / 8
+	mostMbit     = 1_000_000 // 1 Tbit/s
+)
+
 // check finds what cannot be meant.
-func (o *hubOptions) check(fs *flag.FlagSet, rest []string) error {
+func (o *hubOptions) check(fs *flag.FlagSet, rest []string, rate uint) error {
+	if rate > mostMbit {
+		return usagef("--relay-rate %d: want up to %d Mbit/s", rate, mostMbit)
+	}
+	if o.RelayRate = int64(rate) * bytesPerMbit; rate == 0 {
+		o.RelayRate = -1
+	}
 	if o.link = len(rest) == 1 && rest[0] == "link"; len(rest) == 1 && !o.link {
 		return usagef("unexpected argument %q", rest[0])
 	}

@@ -46,7 +46,7 @@ func rotateRunning(e env, o *hubOptions) (token string, err error) {
 	return token, err
 }
 
-// startHubControl takes commands to the hub until stop, on a socket that only
+// startHubControl takes commands to the hub, and serves profiles, until stop, on a socket that only
 // its owner may open. A hub that cannot have the socket serves without it.
 func startHubControl(o *hubOptions, h *hub.Hub) (stop func()) {
 	l, err := listenControl(o.socket())
@@ -55,6 +55,7 @@ func startHubControl(o *hubOptions, h *hub.Hub) (stop func()) {
 		return func() {}
 	}
 	mux := http.NewServeMux()
+	handleProfiles(mux)
 	mux.HandleFunc("POST /link/rotate", func(w http.ResponseWriter, _ *http.Request) {
 		link, err := h.RotateLink()
 		answer(w)(link.Token(), err)

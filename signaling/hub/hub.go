@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -32,8 +33,7 @@ type Config struct {
 	// RelayRate is how much the relay carries for one member at most, in bytes
 	// per second, both ways and all of its allocations together, so that no
 	// member can take the hub's line from the others. After a pause it may send
-	// a second's worth at once. 0 is 62.5 million (500 Mbit/s), half the line
-	// of a usual server.
+	// a second's worth at once. 0 is DefaultRelayRate, less than 0 no limit.
 	RelayRate int64
 }
 
@@ -120,8 +120,11 @@ func (cfg *Config) setDefaults() {
 	if cfg.State == "" {
 		cfg.State = config.DefaultHubState
 	}
-	if cfg.RelayRate <= 0 {
-		cfg.RelayRate = relayRate
+	switch {
+	case cfg.RelayRate == 0:
+		cfg.RelayRate = DefaultRelayRate
+	case cfg.RelayRate < 0:
+		cfg.RelayRate = math.MaxInt64
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

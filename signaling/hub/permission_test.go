@@ -95,7 +95,7 @@ func TestPermit(t *testing.T) {
 // What passes for a permission elsewhere is stopped at the packet.
 func TestForbiddenPackets(t *testing.T) {
 	h := startHub(t, Config{PublicAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
-	c := &relayConn{relay: h.relay, network: config.NewNetworkKey().Public(), share: &share{meter: newMeter(relayRate)}}
+	c := &relayConn{relay: h.relay, network: config.NewNetworkKey().Public(), share: &share{meter: newMeter(DefaultRelayRate)}}
 	for _, a := range []string{"10.1.2.3", "127.0.0.1", "169.254.169.254", "224.0.0.1", "::ffff:192.0.2.1", "64:ff9b::a00:1", "fe80::1"} {
 		before := h.drops.forbidden.Load() + h.drops.toHub.Load()
 		n, err := c.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(a), 53)))

@@ -15,10 +15,10 @@ type share struct {
 	meter *meter
 }
 
-// relayRate is the default of Config.RelayRate: half of what a server with
-// 1 Gbit/s has. One member alone cannot take the line from all others, and a
-// home's fastest line fits.
-const relayRate = 500_000_000 / 8
+// DefaultRelayRate is the default of Config.RelayRate, in bytes per second:
+// half of what a server with 1 Gbit/s has. One member alone cannot take the
+// line from all others, and a home's fastest line fits.
+const DefaultRelayRate = 500_000_000 / 8
 
 // meterBurst is for how long a member that was quiet may send as fast as the
 // line is: a limit that cuts shorter peaks off slows TCP to a part of it.

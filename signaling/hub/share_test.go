@@ -64,6 +64,18 @@ func TestMeterIsShared(t *testing.T) {
 	}
 }
 
+// A hub without a limit has none, at any speed.
+func TestNoRelayRate(t *testing.T) {
+	cfg := Config{RelayRate: -1}
+	cfg.setDefaults()
+	m := newMeter(cfg.RelayRate)
+	for i := range 1_000_000 { // 64 GB at one moment
+		if !m.takeAt(int64(time.Hour), 64_000) {
+			t.Fatalf("packet %d was refused", i)
+		}
+	}
+}
+
 func BenchmarkMeter(b *testing.B) {
 	m := newMeter(1 << 40)
 	b.RunParallel(func(pb *testing.PB) {
