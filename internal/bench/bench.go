@@ -15,7 +15,7 @@ func bench(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	bins, err := binaries(o, dir)
+	bins, err := programs(o, dir)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func bench(ctx context.Context, o *options) (err error) {
 				continue
 			}
 			fmt.Printf("round %d of %d: %s\n", round+1, o.rounds, c.name)
-			if err := r.takeTurn(ctx, c); err != nil {
+			if err := r.takeTurn(ctx, c, round == o.rounds-1); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
@@ -35,7 +35,7 @@ func bench(ctx context.Context, o *options) (err error) {
 }
 
 // takeTurn measures a contender once.
-func (r *report) takeTurn(ctx context.Context, c contender) error {
+func (r *report) takeTurn(ctx context.Context, c contender, last bool) error {
 	s, err := newStage(ctx)
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (r *report) takeTurn(ctx context.Context, c contender) error {
 	if err := c.start(ctx, s); err != nil {
 		return err
 	}
-	t := &turn{r.options, s, c.name, r.results}
+	t := &turn{r.options, s, c.name, last, r.results}
 	for _, step := range steps {
 		said, err := step.run(t, ctx)
 		if err != nil {

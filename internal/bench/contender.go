@@ -74,7 +74,7 @@ func (s *stage) close() {
 }
 
 // contenders are those asked for, in the order of their turns.
-func contenders(o *options, bins []binary) (all []contender) {
+func contenders(o *options, bins []program) (all []contender) {
 	add := func(c contender) {
 		if len(o.only) == 0 {
 			all = append(all, c)
@@ -96,22 +96,22 @@ func contenders(o *options, bins []binary) (all []contender) {
 	return all
 }
 
-// binary is a p2ptun to measure.
-type binary struct{ name, path string }
+// program is a p2ptun to measure.
+type program struct{ name, path string }
 
-// binaries are those given, or one built in dir.
-func binaries(o *options, dir string) (all []binary, err error) {
+// programs are those given, or one built in dir.
+func programs(o *options, dir string) (all []program, err error) {
 	for _, s := range o.bins {
 		name, path, found := strings.Cut(s, "=")
 		if !found {
 			name, path = "p2ptun", s
 		}
-		all = append(all, binary{name, path})
+		all = append(all, program{name, path})
 	}
 	if len(all) > 0 {
 		return all, nil
 	}
 	fmt.Println("building p2ptun")
 	path, err := e2e.Build(dir, "-buildvcs=false", "-trimpath", "-ldflags=-s -w")
-	return []binary{{"p2ptun", path}}, err
+	return []program{{"p2ptun", path}}, err
 }

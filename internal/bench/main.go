@@ -29,6 +29,7 @@ type options struct {
 	rounds  int
 	seconds float64 // of each load, after the warm-up
 	warmUp  float64
+	rest    float64 // after the last round's loads
 	only    list
 	bins    list // NAME=PATH or PATH
 	out     string
@@ -48,6 +49,7 @@ func parse() *options {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every contender takes its turn")
 	flag.Float64Var(&o.seconds, "seconds", 2, "how many seconds of each load are counted")
 	flag.Float64Var(&o.warmUp, "warm-up", 1, "how many seconds each load runs before it is counted")
+	flag.Float64Var(&o.rest, "rest", 60, "how many seconds after all loads of the last round memory is looked at again; 0: never")
 	flag.Var(&o.only, "only", "the contenders `LIST` by name, or parts of names (default: all)")
 	flag.Var(&o.bins, "bin", "p2ptun `NAME=PATH` to measure, several beside each other (default: built from here)")
 	flag.StringVar(&o.out, "out", "BENCHMARKS.md", "`FILE` to write")

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/p2ptun/p2ptun/internal/e2e"
@@ -18,15 +17,12 @@ import (
 // measured.
 const connectLimit = 20 * time.Second
 
-func (b binary) startDirect(ctx context.Context, s *stage) error {
-	hub, err := b.startNodes(ctx, s, peer.PathDirect)
-	if err != nil {
-		return err
-	}
-	return hub.Signal(syscall.SIGTERM) // it has no part in a direct path
+func (b program) startDirect(ctx context.Context, s *stage) error {
+	_, err := b.startNodes(ctx, s, peer.PathDirect) // the hub has no part in a direct path
+	return err
 }
 
-func (b binary) startRelayed(ctx context.Context, s *stage) error {
+func (b program) startRelayed(ctx context.Context, s *stage) error {
 	hub, err := b.startNodes(ctx, s, peer.PathRelayed, "--relay-only")
 	if err != nil {
 		return err
@@ -37,7 +33,7 @@ func (b binary) startRelayed(ctx context.Context, s *stage) error {
 
 // startNodes runs a hub and a node on each of a, b and c, and waits until a
 // has such a path to both others.
-func (b binary) startNodes(ctx context.Context, s *stage, path peer.PathKind, args ...string) (*e2e.Process, error) {
+func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, args ...string) (*e2e.Process, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, fmt.Errorf("not connected within %v", connectLimit))
 	defer cancel()
 	rig := &e2e.Rig{Lab: s.lab, Bin: b.path, Dir: s.dir}
@@ -84,7 +80,7 @@ func (b binary) startNodes(ctx context.Context, s *stage, path peer.PathKind, ar
 }
 
 // has says whether a command of the binary has a flag.
-func (b binary) has(command, flag string) bool {
+func (b program) has(command, flag string) bool {
 	help, _ := exec.Command(b.path, command, "--help").Output()
 	return strings.Contains(string(help), "--"+flag+" ")
 }

@@ -11,6 +11,7 @@ type turn struct {
 	*options
 	*stage
 	name    string
+	last    bool // of the rounds
 	results results
 }
 
@@ -23,11 +24,21 @@ type step struct {
 }
 
 var steps = []step{
+	{"memory, idle", memoryStep("rss idle", false)},
+	{"ping, idle", pingStep("ping", false)},
 	{"TCP, 1 stream, a to b", tcpStep("tcp1", 1, true, false)},
 	{"TCP, 1 stream, b to a", tcpStep("tcp1 back", 1, false, true)},
 	{"TCP, 8 streams, a to b", tcpStep("tcp8", 8, true, false)},
 	{"TCP, 8 streams, b to a", tcpStep("tcp8 back", 8, false, true)},
 	{"TCP, 1 stream each way at once", tcpStep("tcp both", 1, true, true)},
+	{"memory, highest under TCP", memoryStep("rss tcp", true)},
+	{"ping beside 1 TCP stream", pingStep("ping loaded", true)},
+	{"ping and 10 Mbit/s to c", fairStep("fair", false)},
+	{"the same beside TCP to b", fairStep("fair loaded", true)},
+	{"UDP, 1,280 bytes", udpStep("udp1280", 1280)},
+	{"UDP, 64 bytes", udpStep("udp64", 64)},
+	{"memory, highest under UDP", memoryStep("rss udp", true)},
+	{"memory after a rest", restStep},
 }
 
 // tcpStep measures streams in one direction or both at once.

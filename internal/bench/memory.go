@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// mebibyte is the unit of resident sets.
+const mebibyte = 1 << 20
+
+// memoryStep notes what each process holds in memory: now, or at most since
+// the last memoryStep.
+func memoryStep(quantity string, peak bool) func(*turn, context.Context) (string, error) {
+	return func(t *turn, _ context.Context) (said string, err error) {
+		for _, p := range t.procs {
+			now, most, err := p.memory()
+			if err != nil {
+				return "", err
+			}
+			if err := p.resetPeak(); err != nil {
+				return "", err
+			}
+			if peak {
+				now = most
+			}
+			t.add(quantity+" "+p.name, float64(now)/mebibyte)
+			said += fmt.Sprintf("%s %.1f MiB ", p.name, float64(now)/mebibyte)
+		}
+		return said, nil
+	}
+}
+
+// restStep waits for what is given back after a load.
+func restStep(t *turn, ctx context.Context) (string, error) {
+	if !t.last || t.rest == 0 {
+		return "in the last round", nil
+	}
+	if err := pause(ctx, t.rest); err != nil {
+		return "", err
+	}
+	return memoryStep("rss rest", false)(t, ctx)
+}
