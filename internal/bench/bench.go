@@ -19,23 +19,36 @@ func bench(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &report{options: o, start: time.Now(), contenders: contenders(o, bins), results: make(results)}
+	r := &report{
+		options: o, start: time.Now(),
+		contenders: contenders(o, bins), results: make(results),
+		relays: relayContenders(o, bins), relayResults: make(results),
+	}
 	for round := range o.rounds {
 		for _, c := range r.contenders {
 			if c.skip != "" {
 				continue
 			}
 			fmt.Printf("round %d of %d: %s\n", round+1, o.rounds, c.name)
-			if err := r.takeTurn(ctx, c, round == o.rounds-1); err != nil {
+			if err := r.try(ctx, c, round == o.rounds-1); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+		for _, c := range r.relays {
+			if c.skip != "" {
+				continue
+			}
+			fmt.Printf("round %d of %d: relay alone: %s\n", round+1, o.rounds, c.name)
+			if err := r.tryRelay(ctx, c); err != nil {
+				return fmt.Errorf("relay %s: %w", c.name, err)
 			}
 		}
 	}
 	return r.write()
 }
 
-// takeTurn measures a contender once.
-func (r *report) takeTurn(ctx context.Context, c contender, last bool) error {
+// try measures a contender once.
+func (r *report) try(ctx context.Context, c contender, last bool) error {
 	s, err := newStage(ctx)
 	if err != nil {
 		return err
@@ -44,7 +57,7 @@ func (r *report) takeTurn(ctx context.Context, c contender, last bool) error {
 	if err := c.start(ctx, s); err != nil {
 		return err
 	}
-	t := &turn{r.options, s, c.name, last, r.results}
+	t := &trial{r.options, s, c.name, last, r.results}
 	for _, step := range steps {
 		said, err := step.run(t, ctx)
 		if err != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,6 +31,7 @@ type stage struct {
 	self string          // this program
 	ctx  context.Context // of the processes
 
+	closers []io.Closer    // what close closes first
 	running sync.WaitGroup // waits for the processes that startRole started
 
 	a, b, c, hub, relay *natlab.Host
@@ -66,6 +69,9 @@ func newStage(ctx context.Context) (s *stage, err error) {
 }
 
 func (s *stage) close() {
+	for _, c := range s.closers {
+		c.Close()
+	}
 	if s.lab != nil {
 		s.lab.Close()
 	}
@@ -74,26 +80,25 @@ func (s *stage) close() {
 }
 
 // contenders are those asked for, in the order of their turns.
-func contenders(o *options, bins []program) (all []contender) {
-	add := func(c contender) {
-		if len(o.only) == 0 {
-			all = append(all, c)
-		}
-		for _, part := range o.only {
-			if strings.Contains(c.name, part) {
-				all = append(all, c)
-				return
-			}
-		}
-	}
-	add(contender{name: baseline, start: startWireGuard})
+func contenders(o *options, bins []program) []contender {
+	all := []contender{{name: baseline, start: startWireGuard}}
 	for _, b := range bins {
-		add(contender{name: b.name + " direct", start: b.startDirect})
+		all = append(all, contender{name: b.name + " direct", start: b.startDirect})
 	}
 	for _, b := range bins {
-		add(contender{name: b.name + " relayed", start: b.startRelayed})
+		all = append(all, contender{name: b.name + " relayed", start: b.startRelayed})
 	}
-	return all
+	for _, b := range bins {
+		all = append(all, contender{name: b.name + " by coturn", skip: b.missingRelay(), start: b.startCoturn})
+	}
+	return asked(o, all, func(c contender) string { return c.name })
+}
+
+// asked are those whose names have a part that was asked for, or all.
+func asked[T any](o *options, all []T, name func(T) string) []T {
+	return slices.DeleteFunc(all, func(c T) bool {
+		return len(o.only) > 0 && !slices.ContainsFunc(o.only, func(part string) bool { return strings.Contains(name(c), part) })
+	})
 }
 
 // program is a p2ptun to measure.

@@ -15,8 +15,8 @@ const (
 
 // udpStep floods b with packets of a size, then looks for the highest rate
 // that loses at most what is tolerated.
-func udpStep(quantity string, size int) func(*turn, context.Context) (string, error) {
-	return func(t *turn, ctx context.Context) (string, error) {
+func udpStep(quantity string, size int) func(*trial, context.Context) (string, error) {
+	return func(t *trial, ctx context.Context) (string, error) {
 		l := load{from: t.a, to: t.b, addr: t.addr[1], size: size, rate: unlimited, warmUp: t.warmUp / 2, seconds: t.seconds}
 		var cpu []time.Duration
 		s, err := l.stream(ctx, func() error {

@@ -19,8 +19,8 @@ func probes(seconds float64) int {
 }
 
 // pingStep measures the round trip to b, alone or beside a TCP stream.
-func pingStep(quantity string, loaded bool) func(*turn, context.Context) (string, error) {
-	return func(t *turn, ctx context.Context) (string, error) {
+func pingStep(quantity string, loaded bool) func(*trial, context.Context) (string, error) {
+	return func(t *trial, ctx context.Context) (string, error) {
 		if loaded {
 			b, err := startBulk(ctx, t.a, t.b, t.addr[1], 1)
 			if err != nil {
@@ -39,7 +39,7 @@ func pingStep(quantity string, loaded bool) func(*turn, context.Context) (string
 	}
 }
 
-func (t *turn) addPings(quantity string, trips []float64, sent int) string {
+func (t *trial) addPings(quantity string, trips []float64, sent int) string {
 	half, most := percentile(trips, 50), percentile(trips, 99)
 	t.add(quantity+" p50", half)
 	t.add(quantity+" p99", most)
@@ -49,8 +49,8 @@ func (t *turn) addPings(quantity string, trips []float64, sent int) string {
 
 // fairStep measures a modest flow and pings from a to c, alone or beside a TCP
 // stream from a to b.
-func fairStep(quantity string, loaded bool) func(*turn, context.Context) (string, error) {
-	return func(t *turn, ctx context.Context) (string, error) {
+func fairStep(quantity string, loaded bool) func(*trial, context.Context) (string, error) {
+	return func(t *trial, ctx context.Context) (string, error) {
 		if loaded {
 			b, err := startBulk(ctx, t.a, t.b, t.addr[1], 1)
 			if err != nil {

@@ -10,8 +10,8 @@ const mebibyte = 1 << 20
 
 // memoryStep notes what each process holds in memory: now, or at most since
 // the last memoryStep.
-func memoryStep(quantity string, peak bool) func(*turn, context.Context) (string, error) {
-	return func(t *turn, _ context.Context) (said string, err error) {
+func memoryStep(quantity string, peak bool) func(*trial, context.Context) (string, error) {
+	return func(t *trial, _ context.Context) (said string, err error) {
 		for _, p := range t.procs {
 			now, most, err := p.memory()
 			if err != nil {
@@ -31,7 +31,7 @@ func memoryStep(quantity string, peak bool) func(*turn, context.Context) (string
 }
 
 // restStep waits for what is given back after a load.
-func restStep(t *turn, ctx context.Context) (string, error) {
+func restStep(t *trial, ctx context.Context) (string, error) {
 	if !t.last || t.rest == 0 {
 		return "in the last round", nil
 	}

@@ -18,12 +18,12 @@ import (
 const connectLimit = 20 * time.Second
 
 func (b program) startDirect(ctx context.Context, s *stage) error {
-	_, err := b.startNodes(ctx, s, peer.PathDirect) // the hub has no part in a direct path
+	_, err := b.startNodes(ctx, s, peer.PathDirect, nil) // the hub has no part in a direct path
 	return err
 }
 
 func (b program) startRelayed(ctx context.Context, s *stage) error {
-	hub, err := b.startNodes(ctx, s, peer.PathRelayed, "--relay-only")
+	hub, err := b.startNodes(ctx, s, peer.PathRelayed, nil, "--relay-only")
 	if err != nil {
 		return err
 	}
@@ -31,17 +31,36 @@ func (b program) startRelayed(ctx context.Context, s *stage) error {
 	return nil
 }
 
+// missingRelay says why the nodes cannot use coturn.
+func (b program) missingRelay() string {
+	if !b.has("up", "relay") {
+		return "`up` has no --relay"
+	}
+	return missingCoturn()
+}
+
+// startCoturn has the nodes use coturn, and no other: the hub's own relay is
+// where they cannot reach it.
+func (b program) startCoturn(ctx context.Context, s *stage) error {
+	relay, err := s.startCoturn(ctx)
+	if err != nil {
+		return err
+	}
+	uri := fmt.Sprintf("turn:%s:%s@%v", turnUser, turnPassword, relay.addr)
+	if _, err := b.startNodes(ctx, s, peer.PathRelayed, []string{"--turn-listen", "127.0.0.1:3478"}, "--relay-only", "--relay", uri); err != nil {
+		return err
+	}
+	s.procs = append(s.procs, relay.proc)
+	return nil
+}
+
 // startNodes runs a hub and a node on each of a, b and c, and waits until a
 // has such a path to both others.
-func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, args ...string) (*e2e.Process, error) {
+func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, hubArgs []string, args ...string) (*e2e.Process, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, fmt.Errorf("not connected within %v", connectLimit))
 	defer cancel()
 	rig := &e2e.Rig{Lab: s.lab, Bin: b.path, Dir: s.dir}
-	var hubArgs []string
-	if b.has("hub", "relay-rate") {
-		hubArgs = []string{"--relay-rate", "0"} // the relay is measured, not its limit
-	}
-	hub, err := rig.StartHub(s.ctx, s.hub, hubArgs...)
+	hub, err := rig.StartHub(s.ctx, s.hub, append(b.hubArgs(), hubArgs...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +96,14 @@ func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, a
 		}
 	}
 	return hub.Process, nil
+}
+
+// hubArgs lift the hub's limit for one member: the relay is measured.
+func (b program) hubArgs() []string {
+	if b.has("hub", "relay-rate") {
+		return []string{"--relay-rate", "0"}
+	}
+	return nil
 }
 
 // has says whether a command of the binary has a flag.

@@ -14,6 +14,9 @@ type report struct {
 	start      time.Time
 	contenders []contender
 	results    results
+
+	relays       []relayContender // measured alone
+	relayResults results
 }
 
 // row is a line of a table.

@@ -20,6 +20,8 @@ func role(args []string) bool {
 	switch args[1] {
 	case wireGuardRole:
 		err = runWireGuard(args[2])
+	case pionRole:
+		err = runPion(args[2])
 	default:
 		err = fmt.Errorf("no %s", args[1])
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// turn is a contender's turn in a round.
-type turn struct {
+// trial is a contender's turn in a round.
+type trial struct {
 	*options
 	*stage
 	name    string
@@ -15,12 +15,12 @@ type turn struct {
 	results results
 }
 
-func (t *turn) add(quantity string, value float64) { t.results.add(t.name, quantity, value) }
+func (t *trial) add(quantity string, value float64) { t.results.add(t.name, quantity, value) }
 
 // step is a part of a turn.
 type step struct {
 	name string
-	run  func(t *turn, ctx context.Context) (said string, err error)
+	run  func(t *trial, ctx context.Context) (said string, err error)
 }
 
 var steps = []step{
@@ -42,8 +42,8 @@ var steps = []step{
 }
 
 // tcpStep measures streams in one direction or both at once.
-func tcpStep(quantity string, streams int, forth, back bool) func(*turn, context.Context) (string, error) {
-	return func(t *turn, ctx context.Context) (string, error) {
+func tcpStep(quantity string, streams int, forth, back bool) func(*trial, context.Context) (string, error) {
+	return func(t *trial, ctx context.Context) (string, error) {
 		var loads []*bulk
 		defer func() {
 			for _, b := range loads {
@@ -85,7 +85,7 @@ type window struct {
 }
 
 // window waits for the warm-up, then counts.
-func (t *turn) window(ctx context.Context, received func() int64) (*window, error) {
+func (t *trial) window(ctx context.Context, received func() int64) (*window, error) {
 	if err := pause(ctx, t.warmUp); err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (t *turn) window(ctx context.Context, received func() int64) (*window, erro
 
 // store keeps the rate and the CPU time per gigabyte, of all processes and of
 // each, and says them.
-func (w *window) store(t *turn, quantity string) string {
+func (w *window) store(t *trial, quantity string) string {
 	gigabytes := float64(w.bytes) / 1e9
 	rate := gigabytes * 8 / w.took.Seconds()
 	t.add(quantity, rate)
@@ -127,7 +127,7 @@ func (w *window) store(t *turn, quantity string) string {
 	return fmt.Sprintf("%.2f Gbit/s, %.2f CPU s/GB:%s", rate, all, said)
 }
 
-func (t *turn) cpus() (all []time.Duration, err error) {
+func (t *trial) cpus() (all []time.Duration, err error) {
 	for _, p := range t.procs {
 		d, err := p.cpu()
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/p2ptun/p2ptun/internal/natlab"
@@ -52,8 +51,7 @@ type load struct {
 var unlimited = math.Inf(1)
 
 // stream sends the load and returns when the last packet can be thought lost.
-// Each packet has a number, so none counts twice; 0 does not count. counted is
-// called at the beginning and at the end of what counts, if not nil.
+// counted is called at the beginning and at the end of what counts, if not nil.
 func (l load) stream(ctx context.Context, counted func() error) (s stream, err error) {
 	in, err := l.to.ListenUDP(netip.AddrPortFrom(l.addr, 0))
 	if err != nil {
@@ -65,32 +63,8 @@ func (l load) stream(ctx context.Context, counted func() error) (s stream, err e
 		return s, err
 	}
 	defer out.Close()
-	if err := setBuffer(in, unix.SO_RCVBUFFORCE); err != nil {
-		return s, err
-	}
-	type result struct {
-		received int
-		err      error
-	}
-	done := make(chan result, 1)
-	go func() {
-		n, err := sink(in, l.size-ipUDPHeaders)
-		done <- result{n, err}
-	}()
-	if counted == nil {
-		counted = func() error { return nil }
-	}
-	err = errors.Join(l.send(ctx, out, l.warmUp, nil), counted())
-	if err == nil {
-		start := time.Now()
-		err = l.send(ctx, out, l.seconds, &s.sent)
-		s.took = time.Since(start)
-		err = errors.Join(err, counted())
-	}
-	in.SetReadDeadline(time.Now().Add(quiet)) // from now on
-	r := <-done
-	s.received = r.received
-	return s, errors.Join(err, r.err)
+	send := func(seconds float64, counter *int) error { return l.send(ctx, out, seconds, counter) }
+	return sink{conn: in, size: l.size - ipUDPHeaders}.stream(send, l.warmUp, l.seconds, counted)
 }
 
 // send sends for a while; counter counts the packets, nil if they do not.
@@ -131,31 +105,6 @@ func (l load) send(ctx context.Context, out *net.UDPConn, seconds float64, count
 	return ctx.Err()
 }
 
-// sink counts the packets that come, each once, until the deadline that is set
-// on the socket has passed and nothing is left.
-func sink(in *net.UDPConn, size int) (received int, err error) {
-	raw, err := in.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	b := newBatch(batchSize, size)
-	var seen bitmap
-	for {
-		n, err := b.receive(raw)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return received, nil
-		}
-		if err != nil {
-			return received, err
-		}
-		for i := range n {
-			if number := binary.BigEndian.Uint64(b.bufs[i]); number > 0 && seen.add(number) {
-				received++
-			}
-		}
-	}
-}
-
 // bitmap is a set of small numbers.
 type bitmap []uint64
 
@@ -177,16 +126,6 @@ func dialUDP(h *natlab.Host, to netip.AddrPort) (conn *net.UDPConn, err error) {
 		return err
 	})
 	return conn, err
-}
-
-// setBuffer sets a socket's buffer whatever the machine's limit is.
-func setBuffer(c *net.UDPConn, option int) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	controlErr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, sinkBuffer) })
-	return errors.Join(controlErr, err)
 }
 
 func addrPort(a net.Addr) netip.AddrPort { return a.(*net.UDPAddr).AddrPort() }

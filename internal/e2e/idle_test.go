@@ -3,12 +3,8 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,9 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/p2ptun/p2ptun/config"
-	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -126,64 +120,9 @@ func connectIdle(ctx context.Context, t *testing.T, link config.HubLink, from, t
 	return g.Wait()
 }
 
-// idleNode is a member that has said hello and read its greeting. It comes
-// from an address that few others have: the hub limits strangers.
-func idleNode(ctx context.Context, link config.HubLink, network config.NetworkPrivateKey, i int) (*websocket.Conn, error) {
-	dialer := websocket.Dialer{
-		Subprotocols: []string{signaling.Subprotocol}, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		NetDialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>4), 1)}}).DialContext,
-	}
-	ws, _, err := dialer.DialContext(ctx, link.URLs[0]+signaling.Path, nil)
-	if err != nil {
-		return nil, err
-	}
-	var challenge signaling.Challenge
-	if err := ws.ReadJSON(&challenge); err != nil {
-		return nil, err
-	}
-	hello, err := idleHello(ws, &challenge, link, network, i)
-	if err != nil {
-		return nil, err
-	}
-	if err := ws.WriteMessage(websocket.TextMessage, hello); err != nil {
-		return nil, err
-	}
-	for {
-		var frame struct{ Type string }
-		if err := ws.ReadJSON(&frame); err != nil {
-			return nil, err
-		}
-		switch frame.Type {
-		case "credentials": // the last of the greeting
-			return ws, nil
-		case "error":
-			b, _ := json.Marshal(frame)
-			return nil, fmt.Errorf("refused: %s", b)
-		}
-	}
-}
-
-func idleHello(ws *websocket.Conn, challenge *signaling.Challenge, link config.HubLink, network config.NetworkPrivateKey, i int) ([]byte, error) {
-	node := config.NewNodeKey()
-	r := signaling.Record{Node: node.Public(), Sequence: 1, Name: "node", IPv4: netip.AddrFrom4([4]byte{10, 70, byte(i >> 8), byte(i)})}
-	rand.Read(r.WireGuard[:])
-	rand.Read(r.Sealing[:])
-	record, err := signaling.NetworkAdmin(network).Record(r)
-	if err != nil {
-		return nil, err
-	}
-	exporter, err := signaling.Exporter(ws.NetConn())
-	if err != nil {
-		return nil, err
-	}
-	shake := signaling.Handshake{
-		HubNonce: challenge.Nonce, NodeNonce: make([]byte, signaling.NonceSize), Hub: challenge.Hub,
-		Network: network.Public(), Node: node.Public(), TLSExporter: exporter,
-	}
-	rand.Read(shake.NodeNonce)
-	return signaling.Encode(&signaling.Hello{
-		Network: shake.Network, Node: shake.Node, Nonce: shake.NodeNonce, Signature: shake.SignHello(node),
-		Epoch: 1, Presence: signaling.SignPresence(node, shake.Network.ID(), 1),
-		Proof: [][]byte{record.Bytes()}, Access: shake.AccessProof(link.Access[:]),
-	})
+// idleNode connects a member from an address that few others have: the hub
+// limits strangers.
+func idleNode(ctx context.Context, link config.HubLink, network config.NetworkPrivateKey, i int) (*Member, error) {
+	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>4), 1)}}
+	return ConnectMember(ctx, link, network, i, from.DialContext)
 }
