@@ -20,34 +20,61 @@ func bench(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	r := &report{
-		options: o, start: time.Now(),
+		options: o, start: time.Now(), commit: commit(), machine: machine(), programs: bins,
 		contenders: contenders(o, bins), results: make(results),
 		relays: relayContenders(o, bins), relayResults: make(results),
 	}
-	for round := range o.rounds {
-		for _, c := range r.contenders {
-			if c.skip != "" {
-				continue
-			}
-			fmt.Printf("round %d of %d: %s\n", round+1, o.rounds, c.name)
-			if err := r.try(ctx, c, round == o.rounds-1); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-		}
-		for _, c := range r.relays {
-			if c.skip != "" {
-				continue
-			}
-			fmt.Printf("round %d of %d: relay alone: %s\n", round+1, o.rounds, c.name)
-			if err := r.tryRelay(ctx, c); err != nil {
-				return fmt.Errorf("relay %s: %w", c.name, err)
-			}
+	if o.asked("micro-benchmarks") {
+		fmt.Println("micro-benchmarks")
+		if r.micro, err = runMicro(ctx); err != nil {
+			return err
 		}
 	}
-	return r.write()
+	if o.asked("idle") {
+		fmt.Println("a thousand known machines, idle")
+		if r.idle, err = runIdle(ctx); err != nil {
+			return err
+		}
+	}
+	for round := range o.rounds {
+		if err := r.round(ctx, round); err != nil {
+			return err
+		}
+		if err := r.write(); err != nil { // what there is, if more cannot be had
+			return err
+		}
+	}
+	fmt.Println("written:", o.out)
+	return nil
 }
 
-// try measures a contender once.
+// round gives each contender its turn.
+func (r *report) round(ctx context.Context, round int) error {
+	last := round == r.rounds-1
+	for _, c := range r.contenders {
+		if c.skip != "" {
+			fmt.Printf("skipped: %s: %s\n", c.name, c.skip)
+			continue
+		}
+		fmt.Printf("round %d of %d: %s\n", round+1, r.rounds, c.name)
+		if err := r.try(ctx, c, last); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	for _, c := range r.relays {
+		if c.skip != "" {
+			fmt.Printf("skipped: relay %s: %s\n", c.name, c.skip)
+			continue
+		}
+		fmt.Printf("round %d of %d: relay alone: %s\n", round+1, r.rounds, c.name)
+		if err := r.tryRelay(ctx, c, last); err != nil {
+			return fmt.Errorf("relay %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// try measures a way between machines once.
 func (r *report) try(ctx context.Context, c contender, last bool) error {
 	s, err := newStage(ctx)
 	if err != nil {
@@ -57,18 +84,17 @@ func (r *report) try(ctx context.Context, c contender, last bool) error {
 	if err := c.start(ctx, s); err != nil {
 		return err
 	}
-	t := &trial{r.options, s, c.name, last, r.results}
+	t := &trial{options: r.options, stage: s, name: c.name, last: last, results: r.results}
 	for _, step := range steps {
 		said, err := step.run(t, ctx)
+		if err == nil && s.check != nil {
+			err = s.check(ctx)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
-		fmt.Printf("  %-34s %s\n", step.name, said)
-		if s.check != nil {
-			if err := s.check(ctx); err != nil {
-				return fmt.Errorf("after %s: %w", step.name, err)
-			}
-		}
+		fmt.Printf("  %-38s %s\n", step.name, said)
 	}
+	r.profiles = append(r.profiles, t.profiles...)
 	return nil
 }

@@ -42,13 +42,15 @@ type stage struct {
 	third proc          // of c, which has a part in the fairness load alone
 	nodes []*e2e.Node   // of p2ptun: a, b and c
 
+	profilers map[string]profiler // of the processes that can be profiled, by name
+
 	// check says whether the path is the one to be measured. Nil: it can be no
 	// other.
 	check func(ctx context.Context) error
 }
 
 func newStage(ctx context.Context) (s *stage, err error) {
-	s = &stage{ctx: ctx}
+	s = &stage{ctx: ctx, profilers: make(map[string]profiler)}
 	if s.self, err = os.Executable(); err != nil {
 		return nil, err
 	}
@@ -94,15 +96,22 @@ func contenders(o *options, bins []program) []contender {
 	return asked(o, all, func(c contender) string { return c.name })
 }
 
-// asked are those whose names have a part that was asked for, or all.
+// asked leaves those whose names were asked for.
 func asked[T any](o *options, all []T, name func(T) string) []T {
-	return slices.DeleteFunc(all, func(c T) bool {
-		return len(o.only) > 0 && !slices.ContainsFunc(o.only, func(part string) bool { return strings.Contains(name(c), part) })
-	})
+	return slices.DeleteFunc(all, func(c T) bool { return !o.asked(name(c)) })
+}
+
+// asked says whether something is to be measured: its name has a part that was
+// asked for, or nothing special was.
+func (o *options) asked(name string) bool {
+	return len(o.only) == 0 || slices.ContainsFunc(o.only, func(part string) bool { return strings.Contains(name, part) })
 }
 
 // program is a p2ptun to measure.
-type program struct{ name, path string }
+type program struct {
+	name, path string
+	built      bool // from here
+}
 
 // programs are those given, or one built in dir.
 func programs(o *options, dir string) (all []program, err error) {
@@ -111,12 +120,12 @@ func programs(o *options, dir string) (all []program, err error) {
 		if !found {
 			name, path = "p2ptun", s
 		}
-		all = append(all, program{name, path})
+		all = append(all, program{name: name, path: path})
 	}
 	if len(all) > 0 {
 		return all, nil
 	}
 	fmt.Println("building p2ptun")
 	path, err := e2e.Build(dir, "-buildvcs=false", "-trimpath", "-ldflags=-s -w")
-	return []program{{"p2ptun", path}}, err
+	return []program{{"p2ptun", path, true}}, err
 }

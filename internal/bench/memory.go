@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// mebibyte is the unit of resident sets.
-const mebibyte = 1 << 20
+// megabyte is the unit of resident sets.
+const megabyte = 1e6
 
 // memoryStep notes what each process holds in memory: now, or at most since
 // the last memoryStep.
@@ -23,8 +23,8 @@ func memoryStep(quantity string, peak bool) func(*trial, context.Context) (strin
 			if peak {
 				now = most
 			}
-			t.add(quantity+" "+p.name, float64(now)/mebibyte)
-			said += fmt.Sprintf("%s %.1f MiB ", p.name, float64(now)/mebibyte)
+			t.add(quantity+" "+p.name, float64(now)/megabyte)
+			said += fmt.Sprintf("%s %.1f MB ", p.name, float64(now)/megabyte)
 		}
 		return said, nil
 	}

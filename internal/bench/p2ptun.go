@@ -27,7 +27,8 @@ func (b program) startRelayed(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	s.procs = append(s.procs, proc{"hub", hub.PID()})
+	s.procs = append(s.procs, proc{relayProcess, hub.PID()})
+	s.profilers[relayProcess] = hub.Profile
 	return nil
 }
 
@@ -56,7 +57,7 @@ func (b program) startCoturn(ctx context.Context, s *stage) error {
 
 // startNodes runs a hub and a node on each of a, b and c, and waits until a
 // has such a path to both others.
-func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, hubArgs []string, args ...string) (*e2e.Process, error) {
+func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, hubArgs []string, args ...string) (*e2e.Hub, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, fmt.Errorf("not connected within %v", connectLimit))
 	defer cancel()
 	rig := &e2e.Rig{Lab: s.lab, Bin: b.path, Dir: s.dir}
@@ -79,6 +80,7 @@ func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, h
 		}
 		if i < 2 {
 			s.procs = append(s.procs, proc{n.Name, p.PID()})
+			s.profilers[n.Name] = n.Profile
 		} else {
 			s.third = proc{n.Name, p.PID()}
 		}
@@ -95,7 +97,7 @@ func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, h
 			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
-	return hub.Process, nil
+	return hub, nil
 }
 
 // hubArgs lift the hub's limit for one member: the relay is measured.

@@ -22,6 +22,8 @@ type relayServer struct {
 	proc  proc
 	addr  netip.AddrPort
 	login func(flow int) turnLogin
+
+	profile profiler // nil: it has none
 }
 
 // The servers that any login will do for.
@@ -79,13 +81,13 @@ func (s *stage) startCoturn(ctx context.Context, args ...string) (*relayServer, 
 		return nil, err
 	}
 	s.running.Go(func() { cmd.Wait() })
-	return &relayServer{proc{"coturn", cmd.Process.Pid}, netip.AddrPortFrom(s.relay.Addr(), turnPort), anyLogin}, nil
+	return &relayServer{proc{relayProcess, cmd.Process.Pid}, netip.AddrPortFrom(s.relay.Addr(), turnPort), anyLogin, nil}, nil
 }
 
 func startPion(ctx context.Context, s *stage) (*relayServer, error) {
 	at := netip.AddrPortFrom(s.relay.Addr(), turnPort)
 	pid, err := s.startRole(ctx, s.relay, "", pionRole, at.String())
-	return &relayServer{proc{"pion", pid}, at, anyLogin}, err
+	return &relayServer{proc{relayProcess, pid}, at, anyLogin, nil}, err
 }
 
 // runPion is pion/turn's server with its defaults.
@@ -145,8 +147,8 @@ func (b program) startHubAlone(ctx context.Context, s *stage) (*relayServer, err
 		logins = append(logins, turnLogin{m.Credentials.Username, m.Credentials.Password})
 	}
 	return &relayServer{
-		proc{"hub", hub.PID()}, netip.AddrPortFrom(s.relay.Addr(), turnPort),
-		func(flow int) turnLogin { return logins[flow] },
+		proc{relayProcess, hub.PID()}, netip.AddrPortFrom(s.relay.Addr(), turnPort),
+		func(flow int) turnLogin { return logins[flow] }, hub.Profile,
 	}, nil
 }
 

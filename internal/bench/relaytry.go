@@ -6,9 +6,8 @@ import (
 	"fmt"
 )
 
-// tryRelay measures a relay alone, once: the server has a processor of
-// its own.
-func (r *report) tryRelay(ctx context.Context, c relayContender) (err error) {
+// tryRelay measures a relay alone, once: the server has a processor of its own.
+func (r *report) tryRelay(ctx context.Context, c relayContender, last bool) (err error) {
 	s, err := newStage(ctx)
 	if err != nil {
 		return err
@@ -28,8 +27,7 @@ func (r *report) tryRelay(ctx context.Context, c relayContender) (err error) {
 	if err != nil {
 		return err
 	}
-	s.procs = []proc{server.proc}
-	t := &trial{options: r.options, stage: s, name: c.name, results: r.relayResults}
+	t := &trial{options: r.options, stage: s, name: c.name, last: last, results: r.relayResults}
 	for _, l := range relayLoads {
 		said, err := l.run(t, ctx, server)
 		if err != nil {
@@ -37,11 +35,27 @@ func (r *report) tryRelay(ctx context.Context, c relayContender) (err error) {
 		}
 		fmt.Printf("  %-38s %s\n", l.title, said)
 	}
-	now, most, err := server.proc.memory()
+	now, _, err := server.proc.memory()
 	if err != nil {
 		return err
 	}
-	t.add("rss", float64(now)/mebibyte)
-	fmt.Printf("  %-38s %.1f MiB, %.1f at most\n", "memory", float64(now)/mebibyte, float64(most)/mebibyte)
+	t.add("rss", float64(now)/megabyte)
+	fmt.Printf("  %-38s %.1f MB\n", "memory", float64(now)/megabyte)
+	if server.profile != nil && last {
+		r.profiles = append(r.profiles, profileRelay(t, ctx, server)...)
+	}
 	return nil
+}
+
+// profileRelay profiles a server under the first load. What comes of the load
+// is not of interest.
+func profileRelay(t *trial, ctx context.Context, server *relayServer) (all []profile) {
+	done := make(chan []profile, 1)
+	go func() {
+		done <- takeProfiles(ctx, t.name, t.dir, map[string]profiler{"the hub": server.profile})
+	}()
+	longer := *t.options
+	longer.seconds, longer.warmUp = profileSeconds, 1
+	relayLoads[0].run(&trial{options: &longer, stage: t.stage, results: make(results)}, ctx, server)
+	return <-done
 }

@@ -11,12 +11,71 @@ import (
 // report is what a run found.
 type report struct {
 	*options
-	start      time.Time
+	start    time.Time
+	commit   string
+	machine  []fact
+	programs []program
+
 	contenders []contender
 	results    results
 
 	relays       []relayContender // measured alone
 	relayResults results
+
+	micro    []micro
+	idle     []string // lines about a node that knows many others
+	profiles []profile
+}
+
+// write writes the report.
+func (r *report) write() error {
+	var b bytes.Buffer
+	r.writeHead(&b)
+	if len(r.contenders) > 0 {
+		r.writeTunnels(&b)
+	}
+	if len(r.relays) > 0 {
+		r.writeRelays(&b)
+	}
+	r.writeMicro(&b)
+	if len(r.idle) > 0 {
+		fmt.Fprintf(&b, "## A thousand known machines, idle\n\n```\n%s\n```\n\n", strings.Join(r.idle, "\n"))
+	}
+	r.writeGoals(&b)
+	return os.WriteFile(r.out, append(bytes.TrimRight(b.Bytes(), "\n"), '\n'), 0o644)
+}
+
+const head = `# Benchmarks
+Written by ` + "`sudo make bench`" + `, which repeats it; no figure here is by hand. Absolute figures are this machine's; compare within a table.
+
+Two machines a and b (and a third, c) are network namespaces, joined by a router with plain veth pairs of 1500 bytes; super-packets (GSO) pass, nothing is emulated. Both ends, what is between them and the load share the processors. The contenders take turns, round after round, each in a new lab with new processes. Values are medians (lowest–highest of the rounds), **×** is the ratio of medians to the first column's.
+`
+
+func (r *report) writeHead(b *bytes.Buffer) {
+	b.WriteString(head)
+	b.WriteString("\n| | |\n|---|---|\n")
+	facts := append([]fact{
+		{"date", r.start.UTC().Format("2006-01-02 15:04 UTC")},
+		{"commit", r.commit},
+		{"p2ptun", strings.Join(descriptions(r.programs), "; ")},
+		{"rounds", fmt.Sprintf("%d, with %g s of each load counted after %g s of warm-up; took %v", r.rounds, r.seconds, r.warmUp, time.Since(r.start).Round(time.Second))},
+	}, r.machine...)
+	for _, f := range facts {
+		fmt.Fprintf(b, "| %s | %s |\n", f.name, f.value)
+	}
+	b.WriteByte('\n')
+}
+
+// descriptions say where the programs come from.
+func descriptions(all []program) (texts []string) {
+	for _, p := range all {
+		if p.built {
+			texts = append(texts, "built from this commit")
+		} else {
+			texts = append(texts, fmt.Sprintf("%s: a given binary", p.name))
+		}
+	}
+	return texts
 }
 
 // row is a line of a table.
@@ -25,50 +84,148 @@ type row struct {
 	digits          int
 }
 
-var tcpRows = []row{
-	{"TCP, 1 stream, a→b, Gbit/s", "tcp1", 2},
-	{"TCP, 1 stream, b→a", "tcp1 back", 2},
-	{"TCP, 8 streams, a→b", "tcp8", 2},
-	{"TCP, 8 streams, b→a", "tcp8 back", 2},
-	{"TCP, 1 stream each way at once", "tcp both", 2},
-	{"CPU s/GB, 1 stream, all processes", "tcp1 cpu", 2},
-	{"– of a, which sends", "tcp1 cpu a", 2},
-	{"– of b, which receives", "tcp1 cpu b", 2},
-	{"– of the hub", "tcp1 cpu hub", 2},
-	{"CPU s/GB, 8 streams, all processes", "tcp8 cpu", 2},
+// relayProcess is the name of whatever is between two nodes.
+const relayProcess = "relay"
+
+// tunnelTables are those that compare ways from a to b.
+var tunnelTables = []struct {
+	title, note string
+	rows        []row
+}{
+	{"Throughput, Gbit/s", "", []row{
+		{"TCP, 1 stream, a→b", "tcp1", 2},
+		{"TCP, 1 stream, b→a", "tcp1 back", 2},
+		{"TCP, 8 streams, a→b", "tcp8", 2},
+		{"TCP, 8 streams, b→a", "tcp8 back", 2},
+		{"TCP, 1 stream each way at once", "tcp both", 2},
+	}},
+	{"CPU seconds per gigabyte delivered", "The processes' own and what the kernel does on their behalf; the load's is not in it.", []row{
+		{"1 stream, all processes", "tcp1 cpu", 2},
+		{"– a, which sends", "tcp1 cpu a", 2},
+		{"– b, which receives", "tcp1 cpu b", 2},
+		{"– the relay", "tcp1 cpu " + relayProcess, 2},
+		{"1 stream b→a, all processes", "tcp1 back cpu", 2},
+		{"8 streams, all processes", "tcp8 cpu", 2},
+		{"– a, which sends", "tcp8 cpu a", 2},
+		{"– b, which receives", "tcp8 cpu b", 2},
+		{"– the relay", "tcp8 cpu " + relayProcess, 2},
+		{"1 stream each way, all processes", "tcp both cpu", 2},
+		{"processors kept busy, 1 stream", "tcp1 busy", 2},
+		{"– besides, by the load itself", "tcp1 load busy", 2},
+	}},
+	{"UDP, thousand packets per second", "Packets of that size inside the tunnel, a→b, sent one by one as fast as they go; then the highest rate of which at most 1 % is lost, as a short search finds it.", []row{
+		{"1,280 bytes, delivered of a flood", "udp1280", 0},
+		{"– lost, %", "udp1280 loss", 1},
+		{"– CPU µs per packet, all processes", "udp1280 cpu", 1},
+		{"1,280 bytes, at most 1 % lost", "udp1280 clean", 0},
+		{"64 bytes, delivered of a flood", "udp64", 0},
+		{"– lost, %", "udp64 loss", 1},
+		{"– CPU µs per packet, all processes", "udp64 cpu", 1},
+		{"64 bytes, at most 1 % lost", "udp64 clean", 0},
+	}},
+	{"Resident memory, MB", "Idle: connected, before any load. Under load: the highest.", []row{
+		{"a, idle", "rss idle a", 1},
+		{"a, under TCP", "rss tcp a", 1},
+		{"a, under UDP", "rss udp a", 1},
+		{"a, after a rest", "rss rest a", 1},
+		{"b, idle", "rss idle b", 1},
+		{"b, under TCP", "rss tcp b", 1},
+		{"b, under UDP", "rss udp b", 1},
+		{"b, after a rest", "rss rest b", 1},
+		{"the relay, idle", "rss idle " + relayProcess, 1},
+		{"the relay, under TCP", "rss tcp " + relayProcess, 1},
+	}},
+	{"Round trip, ms", "Echo requests, one each 10 ms. Loaded: beside one TCP stream a→b. Those to c go together with 10 Mbit/s of UDP to c.", []row{
+		{"a→b idle, p50", "ping p50", 2},
+		{"a→b idle, p99", "ping p99", 2},
+		{"a→b loaded, p50", "ping loaded p50", 2},
+		{"a→b loaded, p99", "ping loaded p99", 2},
+		{"– lost, %", "ping loaded lost", 1},
+		{"a→c idle, p50", "fair p50", 2},
+		{"a→c idle, p99", "fair p99", 2},
+		{"a→c beside the stream to b, p50", "fair loaded p50", 2},
+		{"a→c beside the stream to b, p99", "fair loaded p99", 2},
+		{"– lost, %", "fair loaded lost", 1},
+		{"– of the 10 Mbit/s lost, %", "fair loaded flow loss", 2},
+	}},
 }
 
-func (r *report) write() error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Benchmarks\n\n")
-	r.table(&b, tcpRows)
-	return os.WriteFile(r.out, b.Bytes(), 0o644)
-}
-
-// table writes a row for each quantity and a column for each contender: the
-// median, the ends, and the ratio to the baseline's.
-func (r *report) table(b *bytes.Buffer, rows []row) {
-	b.WriteString("| |")
+func (r *report) writeTunnels(b *bytes.Buffer) {
+	b.WriteString("## Between two machines\n\n")
+	var names []string
 	for _, c := range r.contenders {
-		fmt.Fprintf(b, " %s |", c.name)
+		if c.skip != "" {
+			fmt.Fprintf(b, "Not measured: %s (%s).\n\n", c.name, c.skip)
+			continue
+		}
+		names = append(names, c.name)
 	}
-	fmt.Fprintf(b, "\n|---|%s\n", strings.Repeat("---|", len(r.contenders)))
-	for _, row := range rows {
-		fmt.Fprintf(b, "| %s |", row.title)
-		base := r.results.get(baseline, row.quantity)
-		for _, c := range r.contenders {
-			s := r.results.get(c.name, row.quantity)
-			fmt.Fprintf(b, " %s%s |", s.text(row.digits), ratio(c.name, s, base))
+	for _, t := range tunnelTables {
+		fmt.Fprintf(b, "### %s\n", t.title)
+		if t.note != "" {
+			fmt.Fprintf(b, "%s\n", t.note)
 		}
 		b.WriteByte('\n')
+		writeTable(b, r.results, names, t.rows)
+	}
+}
+
+func (r *report) writeRelays(b *bytes.Buffer) {
+	fmt.Fprintf(b, "## Relays alone\nChannelData of %s bytes to and from one peer, as fast as it goes. The server has a processor of its own, the load and the sink another. Plain packets are sent one by one with sendmmsg; super-packets with UDP_SEGMENT, and received with UDP_GRO. "+
+		"Where less than %.1f %% is lost the load was the limit: then CPU s/GB counts, not the rate.\n\n", "1,280", 100*generatorLimit)
+	var names []string
+	for _, c := range r.relays {
+		if c.skip != "" {
+			fmt.Fprintf(b, "Not measured: %s (%s).\n\n", c.name, c.skip)
+			continue
+		}
+		names = append(names, c.name)
+	}
+	var rows []row
+	for _, l := range relayLoads {
+		rows = append(rows,
+			row{l.title + ", CPU s/GB", l.quantity + " cpu", 2},
+			row{"– thousand packets per second", l.quantity, 0},
+			row{"– lost, %", l.quantity + " loss", 1})
+	}
+	writeTable(b, r.relayResults, names, append(rows, row{"resident memory after it all, MB", "rss", 1}))
+}
+
+func (r *report) writeMicro(b *bytes.Buffer) {
+	if len(r.micro) == 0 {
+		return
+	}
+	b.WriteString("## Micro-benchmarks\n\n| | ns/op | ns/packet | MB/s | B/op | allocs/op |\n|---|---|---|---|---|---|\n")
+	for _, m := range r.micro {
+		fmt.Fprintf(b, "| %s: %s | %s | %s | %s | %s | %s |\n", m.pkg, m.name,
+			m.value("ns/op"), m.value("ns/packet"), m.value("MB/s"), m.value("B/op"), m.value("allocs/op"))
 	}
 	b.WriteByte('\n')
 }
 
-// ratio is how a value compares with the baseline's, if there are both.
-func ratio(name string, s, base spread) string {
-	if name == baseline || s.count == 0 || base.count == 0 || base.median == 0 {
-		return ""
+// writeTable writes a row for each quantity that was measured and a column for
+// each contender: the median, the ends, and the ratio to the first one's.
+func writeTable(b *bytes.Buffer, of results, names []string, rows []row) {
+	if len(names) == 0 {
+		return
 	}
-	return fmt.Sprintf(" **×%.2f**", s.median/base.median)
+	fmt.Fprintf(b, "| | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(names)))
+	for _, row := range rows {
+		base := of.get(names[0], row.quantity)
+		measured := false
+		line := fmt.Sprintf("| %s |", row.title)
+		for i, name := range names {
+			s := of.get(name, row.quantity)
+			measured = measured || s.count > 0
+			line += " " + s.text(row.digits)
+			if i > 0 && s.count > 0 && base.median > 0 {
+				line += fmt.Sprintf(" **×%.2f**", s.median/base.median)
+			}
+			line += " |"
+		}
+		if measured {
+			fmt.Fprintln(b, line)
+		}
+	}
+	b.WriteByte('\n')
 }

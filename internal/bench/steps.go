@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -13,6 +14,8 @@ type trial struct {
 	name    string
 	last    bool // of the rounds
 	results results
+
+	profiles []profile
 }
 
 func (t *trial) add(quantity string, value float64) { t.results.add(t.name, quantity, value) }
@@ -39,6 +42,7 @@ var steps = []step{
 	{"UDP, 64 bytes", udpStep("udp64", 64)},
 	{"memory, highest under UDP", memoryStep("rss udp", true)},
 	{"memory after a rest", restStep},
+	{"profiles beside 1 TCP stream", profileStep},
 }
 
 // tcpStep measures streams in one direction or both at once.
@@ -82,6 +86,7 @@ type window struct {
 	bytes int64
 	took  time.Duration
 	cpu   []time.Duration // of t.procs
+	load  time.Duration   // CPU time of this process
 }
 
 // window waits for the warm-up, then counts.
@@ -90,6 +95,10 @@ func (t *trial) window(ctx context.Context, received func() int64) (*window, err
 		return nil, err
 	}
 	before, err := t.cpus()
+	if err != nil {
+		return nil, err
+	}
+	own, err := self().cpu()
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +113,11 @@ func (t *trial) window(ctx context.Context, received func() int64) (*window, err
 	for i := range w.cpu {
 		w.cpu[i] -= before[i]
 	}
+	now, err := self().cpu()
+	if err != nil {
+		return nil, err
+	}
+	w.load = now - own
 	if w.bytes == 0 {
 		return nil, fmt.Errorf("nothing arrived in %v", w.took)
 	}
@@ -124,8 +138,13 @@ func (w *window) store(t *trial, quantity string) string {
 		said += fmt.Sprintf(" %s %.2f", p.name, cost)
 	}
 	t.add(quantity+" cpu", all)
+	t.add(quantity+" busy", all*gigabytes/w.took.Seconds())
+	t.add(quantity+" load busy", w.load.Seconds()/w.took.Seconds())
 	return fmt.Sprintf("%.2f Gbit/s, %.2f CPU s/GB:%s", rate, all, said)
 }
+
+// self is this process, the load.
+func self() proc { return proc{"load", os.Getpid()} }
 
 func (t *trial) cpus() (all []time.Duration, err error) {
 	for _, p := range t.procs {

@@ -53,12 +53,14 @@ func (r *Rig) logLevel() string {
 // Hub is a running `p2ptun hub`.
 type Hub struct {
 	*Process
-	Link string
+	Link   string
+	socket string
 }
 
 // StartHub runs a hub on a host and waits until it serves.
 func (r *Rig) StartHub(ctx context.Context, host *natlab.Host, args ...string) (*Hub, error) {
-	args = append([]string{"hub", "--print-link", "--state", filepath.Join(r.Dir, host.Name())}, args...)
+	state := filepath.Join(r.Dir, host.Name())
+	args = append([]string{"hub", "--print-link", "--state", state}, args...)
 	p, err := r.start(ctx, host, args...)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func (r *Rig) StartHub(ctx context.Context, host *natlab.Host, args ...string) (
 	if err != nil {
 		return nil, err
 	}
-	return &Hub{p, strings.TrimPrefix(line, "hub link: ")}, nil
+	return &Hub{p, strings.TrimPrefix(line, "hub link: "), filepath.Join(state, "hub.sock")}, nil
 }
 
 // Node is a machine that runs, or will run, `p2ptun up`.

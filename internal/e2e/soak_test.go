@@ -2,11 +2,9 @@ package e2e
 
 import (
 	"bufio"
-	"context"
+	"bytes"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"sync"
@@ -142,16 +140,11 @@ func residentBytes(t *testing.T, pid int) int {
 // profile asks a node's control socket for a number in one of its profiles.
 func profile(t *testing.T, n *Node, name, format string) int {
 	t.Helper()
-	c := http.Client{Transport: &http.Transport{
-		DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", n.socket()) },
-		DisableKeepAlives: true,
-	}}
-	resp, err := c.Get("http://p2ptun/debug/pprof/" + name)
+	b, err := n.Profile(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
 		var number int
 		if _, err := fmt.Sscanf(lines.Text(), format, &number); err == nil {
 			return number
