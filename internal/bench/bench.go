@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
+	"strings"
 )
 
 // bench runs all rounds and writes the report.
@@ -19,11 +19,7 @@ func bench(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &report{
-		options: o, start: time.Now(), commit: commit(), machine: machine(), programs: bins,
-		contenders: contenders(o, bins), results: make(results),
-		relays: relayContenders(o, bins), relayResults: make(results),
-	}
+	r := newReport(o, bins)
 	if o.asked("micro-benchmarks") {
 		fmt.Println("micro-benchmarks")
 		if r.micro, err = runMicro(ctx); err != nil {
@@ -37,41 +33,57 @@ func bench(ctx context.Context, o *options) (err error) {
 		}
 	}
 	for round := range o.rounds {
-		if err := r.round(ctx, round); err != nil {
-			return err
+		r.round(ctx, round)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if err := r.write(); err != nil { // what there is, if more cannot be had
 			return err
 		}
 	}
 	fmt.Println("written:", o.out)
+	if len(r.failures) > 0 {
+		return fmt.Errorf("%d failed: %s", len(r.failures), strings.Join(r.failures, "; "))
+	}
 	return nil
 }
 
+// failed notes what went wrong; the others are measured all the same.
+func (r *report) failed(round int, name string, err error) {
+	text := fmt.Sprintf("%s, round %d: %v", name, round+1, err)
+	fmt.Println("  FAILED:", text)
+	r.failures = append(r.failures, text)
+}
+
 // round gives each contender its turn.
-func (r *report) round(ctx context.Context, round int) error {
+func (r *report) round(ctx context.Context, round int) {
 	last := round == r.rounds-1
 	for _, c := range r.contenders {
-		if c.skip != "" {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case c.skip != "":
 			fmt.Printf("skipped: %s: %s\n", c.name, c.skip)
 			continue
 		}
 		fmt.Printf("round %d of %d: %s\n", round+1, r.rounds, c.name)
 		if err := r.try(ctx, c, last); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			r.failed(round, c.name, err)
 		}
 	}
 	for _, c := range r.relays {
-		if c.skip != "" {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case c.skip != "":
 			fmt.Printf("skipped: relay %s: %s\n", c.name, c.skip)
 			continue
 		}
 		fmt.Printf("round %d of %d: relay alone: %s\n", round+1, r.rounds, c.name)
 		if err := r.tryRelay(ctx, c, last); err != nil {
-			return fmt.Errorf("relay %s: %w", c.name, err)
+			r.failed(round, "relay "+c.name, err)
 		}
 	}
-	return nil
 }
 
 // try measures a way between machines once.

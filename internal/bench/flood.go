@@ -10,7 +10,7 @@ import (
 const (
 	tolerated   = 0.01 // loss
 	searchSteps = 6    // each halves what is not known
-	searchTime  = 0.4  // seconds, of each
+	searchPart  = 0.2  // of a load's time, for each
 )
 
 // udpStep floods b with packets of a size, then looks for the highest rate
@@ -54,7 +54,7 @@ func udpStep(quantity string, size int) func(*trial, context.Context) (string, e
 // search returns a rate in packets per second that the path carries, below
 // high.
 func (l load) search(ctx context.Context, high float64) (float64, error) {
-	l.warmUp, l.seconds = searchTime/4, searchTime
+	l.warmUp, l.seconds = l.warmUp*searchPart, l.seconds*searchPart
 	low, best := 0.0, 0.0
 	for range searchSteps {
 		l.rate = (low + high) / 2

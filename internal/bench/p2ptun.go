@@ -11,19 +11,20 @@ import (
 	"github.com/p2ptun/p2ptun/internal/e2e"
 	"github.com/p2ptun/p2ptun/internal/natlab"
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/tunnel"
 )
 
 // connectLimit is how long the nodes may take to have the path that is to be
 // measured.
-const connectLimit = 20 * time.Second
+const connectLimit = 30 * time.Second
 
 func (b program) startDirect(ctx context.Context, s *stage) error {
-	_, err := b.startNodes(ctx, s, peer.PathDirect, nil) // the hub has no part in a direct path
+	_, err := b.startNodes(ctx, s, peer.PathDirect, s.b, nil) // the hub has no part in a direct path
 	return err
 }
 
 func (b program) startRelayed(ctx context.Context, s *stage) error {
-	hub, err := b.startNodes(ctx, s, peer.PathRelayed, nil, "--relay-only")
+	hub, err := b.startNodes(ctx, s, peer.PathRelayed, s.hub, nil, "--relay-only")
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func (b program) startCoturn(ctx context.Context, s *stage) error {
 		return err
 	}
 	uri := fmt.Sprintf("turn:%s:%s@%v", turnUser, turnPassword, relay.addr)
-	if _, err := b.startNodes(ctx, s, peer.PathRelayed, []string{"--turn-listen", "127.0.0.1:3478"}, "--relay-only", "--relay", uri); err != nil {
+	if _, err := b.startNodes(ctx, s, peer.PathRelayed, s.relay, []string{"--turn-listen", "127.0.0.1:3478"}, "--relay-only", "--relay", uri); err != nil {
 		return err
 	}
 	s.procs = append(s.procs, relay.proc)
@@ -56,8 +57,8 @@ func (b program) startCoturn(ctx context.Context, s *stage) error {
 }
 
 // startNodes runs a hub and a node on each of a, b and c, and waits until a
-// has such a path to both others.
-func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, hubArgs []string, args ...string) (*e2e.Hub, error) {
+// has such a path to both others; one by a relay is by that host.
+func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, via *natlab.Host, hubArgs []string, args ...string) (*e2e.Hub, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, fmt.Errorf("not connected within %v", connectLimit))
 	defer cancel()
 	rig := &e2e.Rig{Lab: s.lab, Bin: b.path, Dir: s.dir}
@@ -91,7 +92,7 @@ func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, h
 		}
 		join = []string{invite}
 	}
-	s.check = func(ctx context.Context) error { return s.hasPath(ctx, path) }
+	s.check = func(ctx context.Context) error { return s.hasPath(ctx, path, via.Addr()) }
 	for err = s.check(ctx); err != nil; err = s.check(ctx) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -143,7 +144,7 @@ func invite(ctx context.Context, n *e2e.Node) (string, error) {
 
 // hasPath says whether a and b, and a and c, have such a path, as both ends see
 // it. It pings, which wakes a path that is made on demand.
-func (s *stage) hasPath(ctx context.Context, want peer.PathKind) error {
+func (s *stage) hasPath(ctx context.Context, want peer.PathKind, relay netip.Addr) error {
 	for _, pair := range [][2]int{{0, 1}, {1, 0}, {0, 2}, {2, 0}} {
 		from, to := s.nodes[pair[0]], s.nodes[pair[1]]
 		if _, err := from.Run(ctx, "ping", to.Name, "--count", "1"); err != nil {
@@ -156,6 +157,15 @@ func (s *stage) hasPath(ctx context.Context, want peer.PathKind) error {
 		if p.State != peer.Connected || p.Path != want {
 			return fmt.Errorf("%s says %s is %s, path %s, want %s", from.Name, to.Name, p.State, p.Path, want)
 		}
+		if want == peer.PathRelayed && !isAt(p.Local, relay) && !isAt(p.Remote, relay) {
+			return fmt.Errorf("%s says %s is relayed from %s to %s, want it by %v", from.Name, to.Name, p.Local.Address, p.Remote.Address, relay)
+		}
 	}
 	return nil
+}
+
+// isAt says whether an end of a path is at the address.
+func isAt(e tunnel.EndpointStatus, addr netip.Addr) bool {
+	ap, err := netip.ParseAddrPort(e.Address)
+	return err == nil && ap.Addr() == addr
 }

@@ -45,14 +45,14 @@ type relayContender struct {
 
 // relayContenders are those asked for.
 func relayContenders(o *options, bins []program) (all []relayContender) {
-	for _, b := range bins {
-		all = append(all, relayContender{name: b.name + " hub", start: b.startHubAlone})
-	}
 	all = append(all,
 		relayContender{name: "coturn", skip: missingCoturn(), start: func(ctx context.Context, s *stage) (*relayServer, error) {
 			return s.startCoturn(ctx, "-m", "1")
 		}},
 		relayContender{name: "pion", start: startPion})
+	for _, b := range bins {
+		all = append(all, relayContender{name: b.name + " hub", start: b.startHubAlone})
+	}
 	return asked(o, all, func(c relayContender) string { return "relay " + c.name })
 }
 

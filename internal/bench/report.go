@@ -25,6 +25,15 @@ type report struct {
 	micro    []micro
 	idle     []string // lines about a node that knows many others
 	profiles []profile
+	failures []string
+}
+
+func newReport(o *options, bins []program) *report {
+	return &report{
+		options: o, start: time.Now(), commit: commit(), machine: machine(), programs: bins,
+		contenders: contenders(o, bins), results: make(results),
+		relays: relayContenders(o, bins), relayResults: make(results),
+	}
 }
 
 // write writes the report.
@@ -40,6 +49,9 @@ func (r *report) write() error {
 	r.writeMicro(&b)
 	if len(r.idle) > 0 {
 		fmt.Fprintf(&b, "## A thousand known machines, idle\n\n```\n%s\n```\n\n", strings.Join(r.idle, "\n"))
+	}
+	for _, f := range r.failures {
+		fmt.Fprintf(&b, "Failed: %s\n\n", f)
 	}
 	r.writeGoals(&b)
 	return os.WriteFile(r.out, append(bytes.TrimRight(b.Bytes(), "\n"), '\n'), 0o644)
@@ -82,6 +94,7 @@ func descriptions(all []program) (texts []string) {
 type row struct {
 	title, quantity string
 	digits          int
+	alone           bool // a ratio says nothing
 }
 
 // relayProcess is the name of whatever is between two nodes.
@@ -93,60 +106,60 @@ var tunnelTables = []struct {
 	rows        []row
 }{
 	{"Throughput, Gbit/s", "", []row{
-		{"TCP, 1 stream, a→b", "tcp1", 2},
-		{"TCP, 1 stream, b→a", "tcp1 back", 2},
-		{"TCP, 8 streams, a→b", "tcp8", 2},
-		{"TCP, 8 streams, b→a", "tcp8 back", 2},
-		{"TCP, 1 stream each way at once", "tcp both", 2},
+		{"TCP, 1 stream, a→b", "tcp1", 2, false},
+		{"TCP, 1 stream, b→a", "tcp1 back", 2, false},
+		{"TCP, 8 streams, a→b", "tcp8", 2, false},
+		{"TCP, 8 streams, b→a", "tcp8 back", 2, false},
+		{"TCP, 1 stream each way at once", "tcp both", 2, false},
 	}},
 	{"CPU seconds per gigabyte delivered", "The processes' own and what the kernel does on their behalf; the load's is not in it.", []row{
-		{"1 stream, all processes", "tcp1 cpu", 2},
-		{"– a, which sends", "tcp1 cpu a", 2},
-		{"– b, which receives", "tcp1 cpu b", 2},
-		{"– the relay", "tcp1 cpu " + relayProcess, 2},
-		{"1 stream b→a, all processes", "tcp1 back cpu", 2},
-		{"8 streams, all processes", "tcp8 cpu", 2},
-		{"– a, which sends", "tcp8 cpu a", 2},
-		{"– b, which receives", "tcp8 cpu b", 2},
-		{"– the relay", "tcp8 cpu " + relayProcess, 2},
-		{"1 stream each way, all processes", "tcp both cpu", 2},
-		{"processors kept busy, 1 stream", "tcp1 busy", 2},
-		{"– besides, by the load itself", "tcp1 load busy", 2},
+		{"1 stream, all processes", "tcp1 cpu", 2, false},
+		{"– a, which sends", "tcp1 cpu a", 2, false},
+		{"– b, which receives", "tcp1 cpu b", 2, false},
+		{"– the relay", "tcp1 cpu " + relayProcess, 2, false},
+		{"1 stream b→a, all processes", "tcp1 back cpu", 2, false},
+		{"8 streams, all processes", "tcp8 cpu", 2, false},
+		{"– a, which sends", "tcp8 cpu a", 2, false},
+		{"– b, which receives", "tcp8 cpu b", 2, false},
+		{"– the relay", "tcp8 cpu " + relayProcess, 2, false},
+		{"1 stream each way, all processes", "tcp both cpu", 2, false},
+		{"processors kept busy, 1 stream", "tcp1 busy", 2, true},
+		{"– besides, by the load itself", "tcp1 load busy", 2, true},
 	}},
 	{"UDP, thousand packets per second", "Packets of that size inside the tunnel, a→b, sent one by one as fast as they go; then the highest rate of which at most 1 % is lost, as a short search finds it.", []row{
-		{"1,280 bytes, delivered of a flood", "udp1280", 0},
-		{"– lost, %", "udp1280 loss", 1},
-		{"– CPU µs per packet, all processes", "udp1280 cpu", 1},
-		{"1,280 bytes, at most 1 % lost", "udp1280 clean", 0},
-		{"64 bytes, delivered of a flood", "udp64", 0},
-		{"– lost, %", "udp64 loss", 1},
-		{"– CPU µs per packet, all processes", "udp64 cpu", 1},
-		{"64 bytes, at most 1 % lost", "udp64 clean", 0},
+		{"1,280 bytes, delivered of a flood", "udp1280", 0, false},
+		{"– lost, %", "udp1280 loss", 1, true},
+		{"– CPU µs per packet, all processes", "udp1280 cpu", 1, false},
+		{"1,280 bytes, at most 1 % lost", "udp1280 clean", 0, false},
+		{"64 bytes, delivered of a flood", "udp64", 0, false},
+		{"– lost, %", "udp64 loss", 1, true},
+		{"– CPU µs per packet, all processes", "udp64 cpu", 1, false},
+		{"64 bytes, at most 1 % lost", "udp64 clean", 0, false},
 	}},
 	{"Resident memory, MB", "Idle: connected, before any load. Under load: the highest.", []row{
-		{"a, idle", "rss idle a", 1},
-		{"a, under TCP", "rss tcp a", 1},
-		{"a, under UDP", "rss udp a", 1},
-		{"a, after a rest", "rss rest a", 1},
-		{"b, idle", "rss idle b", 1},
-		{"b, under TCP", "rss tcp b", 1},
-		{"b, under UDP", "rss udp b", 1},
-		{"b, after a rest", "rss rest b", 1},
-		{"the relay, idle", "rss idle " + relayProcess, 1},
-		{"the relay, under TCP", "rss tcp " + relayProcess, 1},
+		{"a, idle", "rss idle a", 1, false},
+		{"a, under TCP", "rss tcp a", 1, false},
+		{"a, under UDP", "rss udp a", 1, false},
+		{"a, after a rest", "rss rest a", 1, false},
+		{"b, idle", "rss idle b", 1, false},
+		{"b, under TCP", "rss tcp b", 1, false},
+		{"b, under UDP", "rss udp b", 1, false},
+		{"b, after a rest", "rss rest b", 1, false},
+		{"the relay, idle", "rss idle " + relayProcess, 1, false},
+		{"the relay, under TCP", "rss tcp " + relayProcess, 1, false},
 	}},
 	{"Round trip, ms", "Echo requests, one each 10 ms. Loaded: beside one TCP stream a→b. Those to c go together with 10 Mbit/s of UDP to c.", []row{
-		{"a→b idle, p50", "ping p50", 2},
-		{"a→b idle, p99", "ping p99", 2},
-		{"a→b loaded, p50", "ping loaded p50", 2},
-		{"a→b loaded, p99", "ping loaded p99", 2},
-		{"– lost, %", "ping loaded lost", 1},
-		{"a→c idle, p50", "fair p50", 2},
-		{"a→c idle, p99", "fair p99", 2},
-		{"a→c beside the stream to b, p50", "fair loaded p50", 2},
-		{"a→c beside the stream to b, p99", "fair loaded p99", 2},
-		{"– lost, %", "fair loaded lost", 1},
-		{"– of the 10 Mbit/s lost, %", "fair loaded flow loss", 2},
+		{"a→b idle, p50", "ping p50", 2, false},
+		{"a→b idle, p99", "ping p99", 2, false},
+		{"a→b loaded, p50", "ping loaded p50", 2, false},
+		{"a→b loaded, p99", "ping loaded p99", 2, false},
+		{"– lost, %", "ping loaded lost", 1, true},
+		{"a→c idle, p50", "fair p50", 2, false},
+		{"a→c idle, p99", "fair p99", 2, false},
+		{"a→c beside the stream to b, p50", "fair loaded p50", 2, false},
+		{"a→c beside the stream to b, p99", "fair loaded p99", 2, false},
+		{"– lost, %", "fair loaded lost", 1, true},
+		{"– of the 10 Mbit/s lost, %", "fair loaded flow loss", 2, true},
 	}},
 }
 
@@ -184,11 +197,11 @@ func (r *report) writeRelays(b *bytes.Buffer) {
 	var rows []row
 	for _, l := range relayLoads {
 		rows = append(rows,
-			row{l.title + ", CPU s/GB", l.quantity + " cpu", 2},
-			row{"– thousand packets per second", l.quantity, 0},
-			row{"– lost, %", l.quantity + " loss", 1})
+			row{l.title + ", CPU s/GB", l.quantity + " cpu", 2, false},
+			row{"– thousand packets per second", l.quantity, 0, false},
+			row{"– lost, %", l.quantity + " loss", 1, true})
 	}
-	writeTable(b, r.relayResults, names, append(rows, row{"resident memory after it all, MB", "rss", 1}))
+	writeTable(b, r.relayResults, names, append(rows, row{"resident memory after it all, MB", "rss", 1, false}))
 }
 
 func (r *report) writeMicro(b *bytes.Buffer) {
@@ -218,7 +231,7 @@ func writeTable(b *bytes.Buffer, of results, names []string, rows []row) {
 			s := of.get(name, row.quantity)
 			measured = measured || s.count > 0
 			line += " " + s.text(row.digits)
-			if i > 0 && s.count > 0 && base.median > 0 {
+			if i > 0 && s.count > 0 && base.median > 0 && !row.alone {
 				line += fmt.Sprintf(" **×%.2f**", s.median/base.median)
 			}
 			line += " |"
