@@ -1,11 +1,11 @@
-# p2ptun needs Go and make; the end-to-end tests and the demo need Linux, and
-# root or user namespaces.
+# p2ptun needs Go and make; the end-to-end tests, the demo and the
+# benchmarks need Linux, and root or user namespaces.
 
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@2026.1
 FUZZTIME    ?= 3s
 
-.PHONY: build test demo soak chaos fuzz clean
+.PHONY: build test demo bench soak chaos fuzz clean
 
 build: ## the binary, bin/p2ptun
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/p2ptun ./cmd/p2ptun
@@ -15,6 +15,9 @@ test: ## every test; what was skipped, and why, stands at the end
 
 demo: ## a hub and three nodes behind NATs, with the real commands
 	$(GO) run ./internal/demo
+
+bench: ## beside wireguard-go and other relays, about 25 minutes; writes BENCHMARKS.md
+	$(GO) run ./internal/bench
 
 soak: ## three nodes under traffic for 15 minutes
 	$(GO) test ./internal/e2e -run TestSoak -soak 15m -timeout 30m -v

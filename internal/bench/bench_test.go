@@ -28,10 +28,10 @@ func TestBench(t *testing.T) {
 	}
 	dir := t.TempDir()
 	o := &options{
-		rounds: 1, seconds: 0.2, warmUp: 0.1, out: filepath.Join(dir, "BENCHMARKS.md"),
+		rounds: 1, seconds: 0.2, warmUp: 0.1, profile: 1, out: filepath.Join(dir, "BENCHMARKS.md"),
 		only: list{baseline, "direct", "relay pion", "relay p2ptun"},
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	bins, err := programs(o, dir)
 	if err != nil {

@@ -87,7 +87,7 @@ func (r *report) writeGoals(b *bytes.Buffer) {
 	b.WriteString("\n")
 	for _, p := range r.profiles {
 		if missed[p.contender] {
-			fmt.Fprintf(b, "What falls short, %s, profile of %s under load, %d s:\n\n```\n%s\n```\n\n", p.contender, p.process, profileSeconds, p.text)
+			fmt.Fprintf(b, "What falls short, %s, profile of %s under load, %d s:\n\n```\n%s\n```\n\n", p.contender, p.process, r.profile, p.text)
 		}
 	}
 }

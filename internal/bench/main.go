@@ -30,6 +30,7 @@ type options struct {
 	seconds float64 // of each load, after the warm-up
 	warmUp  float64
 	rest    float64 // after the last round's loads
+	profile int     // seconds of each CPU profile
 	only    list
 	bins    list // NAME=PATH or PATH
 	out     string
@@ -50,7 +51,8 @@ func parse() *options {
 	flag.Float64Var(&o.seconds, "seconds", 2, "how many seconds of each load are counted")
 	flag.Float64Var(&o.warmUp, "warm-up", 1, "how many seconds each load runs before it is counted")
 	flag.Float64Var(&o.rest, "rest", 60, "how many seconds after all loads of the last round memory is looked at again; 0: never")
-	flag.Var(&o.only, "only", "the contenders `LIST` by name, or parts of names (default: all)")
+	flag.IntVar(&o.profile, "profile", 3, "how many seconds a CPU profile lasts, in the last round")
+	flag.Var(&o.only, "only", "the `LIST` of contenders, relays (\"relay coturn\"), \"micro-benchmarks\" and \"idle\", or parts of such names (default: all)")
 	flag.Var(&o.bins, "bin", "p2ptun `NAME=PATH` to measure, several beside each other (default: built from here)")
 	flag.StringVar(&o.out, "out", "BENCHMARKS.md", "`FILE` to write")
 	flag.Parse()

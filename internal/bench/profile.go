@@ -9,12 +9,8 @@ import (
 	"strings"
 )
 
-// A profile lasts profileSeconds under load; its profileTop dearest functions
-// are shown.
-const (
-	profileSeconds = 3
-	profileTop     = 12
-)
+// profileTop is how many functions are shown, the dearest.
+const profileTop = 12
 
 // profiler gives a process's profile, as net/http/pprof names it.
 type profiler func(ctx context.Context, name string) ([]byte, error)
@@ -36,20 +32,20 @@ func profileStep(t *trial, ctx context.Context) (string, error) {
 	if err := pause(ctx, t.warmUp); err != nil {
 		return "", err
 	}
-	t.profiles = append(t.profiles, takeProfiles(ctx, t.name, t.dir, t.profilers)...)
+	t.profiles = append(t.profiles, t.takeProfiles(ctx, t.profilers)...)
 	return fmt.Sprintf("%d taken", len(t.profilers)), nil
 }
 
 // takeProfiles profiles all processes at the same time.
-func takeProfiles(ctx context.Context, contender, dir string, from map[string]profiler) (all []profile) {
+func (t *trial) takeProfiles(ctx context.Context, from map[string]profiler) (all []profile) {
 	results := make(chan profile)
 	for name, p := range from {
 		go func() {
-			text, err := top(ctx, filepath.Join(dir, name+".pprof"), p)
+			text, err := top(ctx, filepath.Join(t.dir, name+".pprof"), t.profile, p)
 			if err != nil {
 				text = "no profile: " + err.Error()
 			}
-			results <- profile{contender, name, text}
+			results <- profile{t.name, name, text}
 		}()
 	}
 	for range from {
@@ -59,8 +55,8 @@ func takeProfiles(ctx context.Context, contender, dir string, from map[string]pr
 }
 
 // top takes a profile, kept in a file, and says which functions are dearest.
-func top(ctx context.Context, path string, p profiler) (string, error) {
-	b, err := p(ctx, fmt.Sprintf("profile?seconds=%d", profileSeconds))
+func top(ctx context.Context, path string, seconds int, p profiler) (string, error) {
+	b, err := p(ctx, fmt.Sprintf("profile?seconds=%d", seconds))
 	if err != nil {
 		return "", err
 	}

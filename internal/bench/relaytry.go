@@ -52,10 +52,10 @@ func (r *report) tryRelay(ctx context.Context, c relayContender, last bool) (err
 func profileRelay(t *trial, ctx context.Context, server *relayServer) (all []profile) {
 	done := make(chan []profile, 1)
 	go func() {
-		done <- takeProfiles(ctx, t.name, t.dir, map[string]profiler{"the hub": server.profile})
+		done <- t.takeProfiles(ctx, map[string]profiler{"the hub": server.profile})
 	}()
 	longer := *t.options
-	longer.seconds, longer.warmUp = profileSeconds, 1
+	longer.seconds, longer.warmUp = float64(t.profile), 1
 	relayLoads[0].run(&trial{options: &longer, stage: t.stage, results: make(results)}, ctx, server)
 	return <-done
 }
