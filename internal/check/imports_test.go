@@ -20,8 +20,9 @@ var mayImport = map[string][]string{
 	"tun":             {"config"},
 	"config":          {},
 	"internal/natlab": {},
-	"internal/e2e":    {"tunnel", "peer", "internal/natlab"},
+	"internal/e2e":    {"tunnel", "peer", "signaling", "config", "internal/natlab"},
 	"internal/demo":   {"tunnel", "peer", "internal/natlab", "internal/e2e"},
+	"internal/bench":  {"tunnel", "peer", "config", "internal/natlab", "internal/e2e"},
 	"internal/check":  {},
 }
 
