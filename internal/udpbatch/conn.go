@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// Conn is a UDP socket of one family ("udp4" or "udp6"). ReadBatch is for one
-// goroutine, as long as it reads; everything else is safe for concurrent use.
+// Conn is a UDP socket of one family ("udp4" or "udp6"). Reading, by ReadBatch
+// or by ReadInto, is for one goroutine, as long as it reads; everything else is safe for concurrent use.
 type Conn struct {
 	*net.UDPConn
 	raw   syscall.RawConn
@@ -15,6 +15,9 @@ type Conn struct {
 	batch *Batch      // the reader's: between its callback and ReadBatch
 	err   error       // likewise
 	ready func(fd uintptr) bool
+
+	scatter *scatter // ReadInto's
+	patient bool
 }
 
 // New takes the socket over. The kernel joins what comes in from now on, so
@@ -33,6 +36,16 @@ func New(udp *net.UDPConn) (*Conn, error) {
 // NoGSO has each datagram sent by itself, for kernels and drivers that get the
 // cutting wrong.
 func (c *Conn) NoGSO() { c.gso.Store(false) }
+
+// Plain turns joining off in both directions.
+func (c *Conn) Plain() {
+	c.NoGSO()
+	c.part()
+}
+
+// Patient has WriteRun wait while the socket's buffer is full, so that whoever
+// sends faster than the network is held back. To be called before use.
+func (c *Conn) Patient() { c.patient = true }
 
 // GSO says whether runs of datagrams are sent in one piece.
 func (c *Conn) GSO() bool { return c.gso.Load() }

@@ -21,7 +21,8 @@ type Run struct {
 	size  int      // of the first
 	count int
 	bytes int
-	last  bool // the last is shorter: nothing may follow
+	last  bool   // the last is shorter: nothing may follow
+	from  []byte // control message; empty: the kernel chooses
 	sys   runSys
 }
 
@@ -36,6 +37,38 @@ func NewRun() *Run {
 func (r *Run) Reset(to netip.AddrPort) {
 	clear(r.parts)
 	r.to, r.parts, r.size, r.count, r.bytes, r.last = to, r.parts[:0], 0, 0, 0, false
+	r.from = nil
+}
+
+// From has the run sent from a source: what the function of that name returned.
+// Nil: the kernel chooses.
+func (r *Run) From(source []byte) { r.from = source }
+
+// To is where the run goes.
+func (r *Run) To() netip.AddrPort { return r.to }
+
+// Source is what From was given.
+func (r *Run) Source() []byte { return r.from }
+
+// All calls yield with a copy of each datagram, until it returns false.
+func (r *Run) All(yield func(datagram []byte) bool) {
+	var rest []byte
+	part := 0
+	for i := range r.count {
+		var d []byte
+		for need := min(r.size, r.bytes-i*r.size); need > 0; {
+			if len(rest) == 0 {
+				rest = r.parts[part]
+				part++
+			}
+			n := min(need, len(rest))
+			d = append(d, rest[:n]...)
+			rest, need = rest[n:], need-n
+		}
+		if !yield(d) {
+			return
+		}
+	}
 }
 
 // Len is the number of datagrams.

@@ -2,7 +2,6 @@ package udpbatch
 
 import (
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -37,6 +36,11 @@ func (c *Conn) join() (gso bool) {
 		gso = err == nil
 	})
 	return gso
+}
+
+// part ends what join asked for.
+func (c *Conn) part() {
+	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 0) })
 }
 
 // SetBuffers asks for socket buffers of so many bytes, beyond the system's
@@ -183,18 +187,25 @@ type runSys struct {
 	iovecs  [2 * MaxSegments]unix.Iovec
 	headers [MaxSegments]mmsghdr
 	name    unix.RawSockaddrInet6
-	control control
-	call    func(fd uintptr)
+	namelen uint32
+	control [10]uint64 // a source and a segment size
+	once    func(fd uintptr)
+	until   func(fd uintptr) bool
 
 	joined bool // what call shall do
+	first  int  // header to send
 	n      int  // headers to send; then: sent
 	errno  syscall.Errno
 }
 
-func (r *Run) init() { r.sys.call = r.send }
+func (r *Run) init() {
+	r.sys.once = func(fd uintptr) { r.send(fd) }
+	r.sys.until = r.send
+}
 
-// send sends the joined header, or n of the single ones.
-func (r *Run) send(fd uintptr) {
+// send sends the joined header, or n of the single ones. It reports whether it
+// did, or failed.
+func (r *Run) send(fd uintptr) bool {
 	s := &r.sys
 	for {
 		var n uintptr
@@ -202,29 +213,40 @@ func (r *Run) send(fd uintptr) {
 			_, _, s.errno = syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.headers[0].Msghdr)), unix.MSG_DONTWAIT)
 			n = 1
 		} else {
-			n, _, s.errno = syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers)), uintptr(s.n), unix.MSG_DONTWAIT, 0, 0)
+			n, _, s.errno = syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[s.first])), uintptr(s.n), unix.MSG_DONTWAIT, 0, 0)
 		}
-		if s.errno == unix.EINTR {
+		switch s.errno {
+		case unix.EINTR:
 			continue
+		case unix.EAGAIN:
+			return false
+		case 0:
+			s.n = int(n)
 		}
-		if s.errno != 0 {
-			n = 0
-		}
-		s.n = int(n)
-		return
+		return true
 	}
 }
 
+// call has send done. Control takes no lock that other writers would wait for.
+func (c *Conn) call(r *Run) error {
+	err := c.raw.Control(r.sys.once)
+	if err == nil && r.sys.errno == unix.EAGAIN && c.patient {
+		err = c.raw.Write(r.sys.until)
+	}
+	return err
+}
+
 // WriteRun sends the run and returns how many of its datagrams the kernel took.
-// It never waits: a socket whose buffer is full takes no more. Where a run
-// cannot go in one piece, because the way out has no checksum offload (EIO: for
-// good then) or an MTU below the datagrams' size (EINVAL, EMSGSIZE), they go
-// one by one.
+// Unless Patient it never waits: a socket whose buffer is full takes no more.
+// Where a run cannot go in one piece, because the way out has no checksum
+// offload (EIO: for good then) or an MTU below the datagrams' size (EINVAL,
+// EMSGSIZE), they go one by one.
 func (c *Conn) WriteRun(r *Run) (sent int, err error) {
-	namelen := toSockaddr(&r.sys.name, r.to)
+	r.sys.namelen = toSockaddr(&r.sys.name, r.to)
 	if r.count > 1 && c.gso.Load() {
-		errno, err := r.sendJoined(c.raw, namelen)
-		switch {
+		r.join()
+		err := c.call(r)
+		switch errno := r.sys.errno; {
 		case err != nil:
 			return 0, err
 		case errno == 0:
@@ -235,60 +257,65 @@ func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 			return 0, os.NewSyscallError("sendmsg", errno)
 		}
 	}
-	return r.sendSingly(c.raw, namelen)
+	r.cut()
+	for sent < r.count {
+		r.sys.first, r.sys.n = sent, r.count-sent
+		if err := c.call(r); err != nil {
+			return sent, err
+		}
+		if r.sys.errno != 0 {
+			return sent, os.NewSyscallError("sendmmsg", r.sys.errno)
+		}
+		sent += r.sys.n
+	}
+	return sent, nil
 }
 
-func (r *Run) sendJoined(raw syscall.RawConn, namelen uint32) (syscall.Errno, error) {
+// join makes the first header that of the whole run.
+func (r *Run) join() {
 	s := &r.sys
 	for i, p := range r.parts {
-		s.iovecs[i].Base = &p[0]
-		s.iovecs[i].SetLen(len(p))
+		s.iovecs[i] = iovec(p)
 	}
-	h := &s.headers[0].Msghdr
-	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.name)), namelen
+	h := r.header(0)
 	h.Iov = &s.iovecs[0]
 	h.SetIovlen(len(r.parts))
-	c := (*unix.Cmsghdr)(unsafe.Pointer(&s.control))
+	at := len(r.from)
+	c := (*unix.Cmsghdr)(unsafe.Pointer(&s.controlBytes()[at]))
 	c.Level, c.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
 	c.SetLen(unix.CmsgLen(2))
-	binary.NativeEndian.PutUint16(s.control.bytes()[unix.CmsgLen(0):], uint16(r.size))
-	h.Control = (*byte)(unsafe.Pointer(&s.control))
-	h.SetControllen(unix.CmsgSpace(2))
+	binary.NativeEndian.PutUint16(s.controlBytes()[at+unix.CmsgLen(0):], uint16(r.size))
+	h.Control = &s.controlBytes()[0]
+	h.SetControllen(at + unix.CmsgSpace(2))
 	s.joined = true
-	err := raw.Control(s.call)
-	h.Control = nil
-	h.SetControllen(0)
-	return s.errno, err
 }
 
-// sendSingly goes on until the kernel refuses one.
-func (r *Run) sendSingly(raw syscall.RawConn, namelen uint32) (int, error) {
+func (s *runSys) controlBytes() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&s.control)), unsafe.Sizeof(s.control))
+}
+
+// header returns the i-th header, with the addresses in it.
+func (r *Run) header(i int) *unix.Msghdr {
 	s := &r.sys
-	r.cut(namelen)
-	s.joined, s.n = false, r.count
-	if err := raw.Control(s.call); err != nil {
-		return 0, err
+	h := &s.headers[i].Msghdr
+	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.name)), s.namelen
+	h.Control = nil
+	if len(r.from) > 0 {
+		copy(s.controlBytes(), r.from)
+		h.Control = &s.controlBytes()[0]
 	}
-	switch {
-	case s.errno != 0:
-		return 0, os.NewSyscallError("sendmmsg", s.errno)
-	case s.n < r.count:
-		return s.n, errPart
-	}
-	return s.n, nil
+	h.SetControllen(len(r.from))
+	return h
 }
-
-// errPart is of a run whose first datagrams were sent, and not the rest.
-var errPart = errors.New("sendmmsg: the kernel took a part")
 
 // cut gives each datagram its header and iovecs, two at most.
-func (r *Run) cut(namelen uint32) {
+func (r *Run) cut() {
 	s := &r.sys
+	s.joined = false
 	used, part := 0, 0
 	var rest []byte
 	for i := range r.count {
-		h := &s.headers[i].Msghdr
-		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.name)), namelen
+		h := r.header(i)
 		h.Iov = &s.iovecs[min(used, len(s.iovecs)-1)]
 		first := used
 		for need := min(r.size, r.bytes-i*r.size); need > 0; used++ {

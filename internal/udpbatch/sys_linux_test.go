@@ -41,8 +41,10 @@ func TestRefusedGSO(t *testing.T) {
 			for i := range 10 {
 				r.Append(nil, pattern(i, 500))
 			}
-			if errno, err := r.sendJoined(out.raw, toSockaddr(&r.sys.name, r.to)); errno == 0 || err != nil {
-				t.Skipf("this kernel cuts: %v, %v", errno, err)
+			r.sys.namelen = toSockaddr(&r.sys.name, r.to)
+			r.join()
+			if err := out.call(r); r.sys.errno == 0 || err != nil {
+				t.Skipf("this kernel cuts: %v, %v", r.sys.errno, err)
 			}
 			if n, err := out.WriteRun(r); n != 10 || err != nil {
 				t.Fatalf("sent %d: %v", n, err)

@@ -41,26 +41,13 @@ func (b *Batch) Release() {
 	batches.Put(b)
 }
 
-type runSys struct{ datagram []byte }
+type runSys struct{}
 
 func (r *Run) init() {}
 
 // WriteRun sends the run and returns how many of its datagrams went out.
 func (c *Conn) WriteRun(r *Run) (sent int, err error) {
-	var rest []byte
-	part := 0
-	for sent < r.count {
-		d := r.sys.datagram[:0]
-		for need := min(r.size, r.bytes-sent*r.size); need > 0; {
-			if len(rest) == 0 {
-				rest = r.parts[part]
-				part++
-			}
-			n := min(need, len(rest))
-			d = append(d, rest[:n]...)
-			rest, need = rest[n:], need-n
-		}
-		r.sys.datagram = d
+	for d := range r.All {
 		if _, err := c.WriteToUDPAddrPort(d, r.to); err != nil {
 			return sent, err
 		}
@@ -68,3 +55,20 @@ func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 	}
 	return sent, nil
 }
+
+func (c *Conn) part() {}
+
+type scatter struct{}
+
+// Tell does nothing: local addresses are not asked for here.
+func (c *Conn) Tell() error { return nil }
+
+// ReadInto waits for a datagram and puts it into bufs[0].
+func (c *Conn) ReadInto(bufs [][]byte, sizes []int) (int, Arrival, error) {
+	n, from, err := c.ReadFromUDPAddrPort(bufs[0])
+	sizes[0] = n
+	return 1, Arrival{From: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}, err
+}
+
+// Source pins nothing: the kernel chooses.
+func Source(netip.Addr, int) []byte { return nil }
