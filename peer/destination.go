@@ -253,7 +253,8 @@ func (r *Relay) tick(now time.Time) {
 	r.table.Store(t)
 }
 
-// inUse says whether something was sent through the relay in the last minute.
+// inUse says whether something was sent through the relay in the last half
+// minute: a path that uses it is checked more often.
 func (r *Relay) inUse(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -262,7 +263,7 @@ func (r *Relay) inUse(now time.Time) bool {
 		return false
 	}
 	for _, d := range t.byAddr {
-		if d.used.Load() || now.Sub(d.usedAt) < time.Minute {
+		if d.used.Load() || now.Sub(d.usedAt) < 30*time.Second {
 			return true
 		}
 	}

@@ -110,14 +110,12 @@ func hold(all []*standing, now time.Time) {
 			hopeful++
 		}
 	}
-	for _, s := range slices.Backward(all) {
-		switch {
-		case !s.held || s.busy || ready < maxHeld:
-		case !s.ready() && (s.failed || s.silent):
+	if ready > maxHeld && !worst.busy {
+		worst.held = false
+	}
+	for _, s := range all {
+		if s.held && (s.failed || s.silent) && !s.busy && ready >= maxHeld {
 			s.held = false
-		case s.ready() && ready > maxHeld:
-			s.held = false
-			ready--
 		}
 	}
 }

@@ -35,6 +35,7 @@ type lab struct {
 	turn   *turn.Server
 	drop   atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
 	refuse atomic.Pointer[func(netip.Addr) bool]                        // addresses that TURN servers refuse
+	late   atomic.Pointer[map[netip.Addr]time.Duration]                 // what nodes send there takes so much longer
 	sites  int
 	stops  []func()
 	log    *slog.Logger
@@ -172,6 +173,9 @@ func (l *lab) lose(f func(from, to netip.AddrPort, b []byte) bool) {
 	l.drop.Store(&f)
 }
 
+// delay makes the way from nodes to some addresses longer.
+func (l *lab) delay(by map[netip.Addr]time.Duration) { l.late.Store(&by) }
+
 // direct is a packet between two nodes, without the hub.
 func direct(from, to netip.AddrPort, _ []byte) bool {
 	return from.Addr() != hubAddr.Addr() && to.Addr() != hubAddr.Addr()
@@ -269,6 +273,11 @@ func (l *lab) run(f func(context.Context) error) (stop func()) {
 // SendTo implements Socket.
 func (n *node) SendTo(b []byte, _ netip.Addr, to netip.AddrPort) error {
 	if n.mute.Load() {
+		return nil
+	}
+	if late := n.lab.late.Load(); late != nil && (*late)[to.Addr()] > 0 {
+		b := bytes.Clone(b)
+		n.lab.after((*late)[to.Addr()], func() { _, _ = n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to)) })
 		return nil
 	}
 	_, err := n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to))

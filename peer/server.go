@@ -122,6 +122,7 @@ func (s *server) keepRelay(ctx context.Context) {
 				return
 			}
 			s.trouble.Store(&err)
+			signal(s.underlay.reconcile)
 			s.underlay.settle(s)
 			s.underlay.log.Debug("allocating a relay failed", "server", s.addr, "err", err)
 			wait = min(max(2*wait, allocateWait), allocateMaxWait)
@@ -131,6 +132,7 @@ func (s *server) keepRelay(ctx context.Context) {
 		wait = 0
 		s.trouble.Store(nil)
 		s.relay.Store(r)
+		signal(s.underlay.reconcile)
 		s.underlay.setRelay(s, r)
 		s.underlay.log.Debug("relay allocated", "server", s.addr, "local", r.addr)
 		err = r.run(ctx)
