@@ -149,11 +149,17 @@ func (s *scatter) gather(bufs [][]byte) {
 	}
 }
 
-// arrival reads the sender and the control messages. Unknown and broken ones
-// are passed over: the datagrams are good.
+// arrival reads the sender and the control messages.
 func (s *scatter) arrival() (a Arrival, segment int) {
+	oob := unsafe.Slice((*byte)(unsafe.Pointer(&s.control)), unsafe.Sizeof(s.control))
+	a, segment = readControl(oob[:s.header.Controllen])
 	a.From = fromSockaddr(&s.name)
-	oob := unsafe.Slice((*byte)(unsafe.Pointer(&s.control)), unsafe.Sizeof(s.control))[:s.header.Controllen]
+	return a, segment
+}
+
+// readControl reads control messages. Unknown and broken ones are passed over:
+// the datagrams are good.
+func readControl(oob []byte) (a Arrival, segment int) {
 	for len(oob) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {

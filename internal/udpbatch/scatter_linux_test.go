@@ -114,6 +114,15 @@ func TestSource(t *testing.T) {
 	}
 }
 
+func FuzzReadControl(f *testing.F) {
+	f.Add(Source(homes[0], 1))
+	f.Add(append(Source(homes[1], 1), make([]byte, 24)...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, oob []byte) {
+		readControl(oob) // must not panic
+	})
+}
+
 func anywhere(t *testing.T) *Conn {
 	t.Helper()
 	group, err := Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), 0), 1)

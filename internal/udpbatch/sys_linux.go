@@ -2,6 +2,7 @@ package udpbatch
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -330,4 +331,12 @@ func (r *Run) cut() {
 		}
 		h.SetIovlen(used - first)
 	}
+}
+
+// SetMark sets the firewall mark (SO_MARK) of what is sent.
+func (c *Conn) SetMark(mark uint32) (err error) {
+	failed := c.raw.Control(func(fd uintptr) {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+	})
+	return errors.Join(failed, err)
 }

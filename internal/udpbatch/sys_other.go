@@ -3,6 +3,7 @@
 package udpbatch
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 )
@@ -72,3 +73,6 @@ func (c *Conn) ReadInto(bufs [][]byte, sizes []int) (int, Arrival, error) {
 
 // Source pins nothing: the kernel chooses.
 func Source(netip.Addr, int) []byte { return nil }
+
+// SetMark is not supported here.
+func (c *Conn) SetMark(uint32) error { return errors.ErrUnsupported }
