@@ -55,8 +55,8 @@ func TestWatchersAreToldOfChangesOnly(t *testing.T) {
 		{func() { u.SetAddresses(a) }, 1},
 		{func() { u.SetAddresses(a) }, 1},
 		{func() { u.SetServers([]Server{{Addr: hubAddr}}) }, 2},
-		{func() { u.setReflexive(u.servers[hubAddr], reflexive{mapped: testRemote}) }, 3},
-		{func() { u.setReflexive(u.servers[hubAddr], reflexive{mapped: testRemote}) }, 3},
+		{func() { u.setReflexive((*u.servers.Load())[hubAddr], reflexive{mapped: testRemote}) }, 3},
+		{func() { u.setReflexive((*u.servers.Load())[hubAddr], reflexive{mapped: testRemote}) }, 3},
 		{func() { u.setReflexive(&server{}, reflexive{}) }, 3}, // no longer in use
 		{func() { u.unwatch(p); u.SetAddresses(nil) }, 3},
 	} {
@@ -81,10 +81,11 @@ func TestServersAreBounded(t *testing.T) {
 		servers = append(servers, Server{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 3478)})
 	}
 	u.SetServers(servers)
-	if len(u.servers) != maxServers {
-		t.Errorf("%d servers, want %d", len(u.servers), maxServers)
+	taken := *u.servers.Load()
+	if len(taken) != maxServers {
+		t.Errorf("%d servers, want %d", len(taken), maxServers)
 	}
-	for addr := range u.servers {
+	for addr := range taken {
 		if addr.Addr().As4()[0] != 198 {
 			t.Errorf("took the server %v", addr)
 		}

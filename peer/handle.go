@@ -7,8 +7,8 @@ import "net/netip"
 // b, so it may be called from the socket's receive goroutine. The way of a
 // packet:
 //
-//  1. from a server in use: to its Binding probe or its TURN client, and
-//     nothing else goes there, since the client trusts whatever it is given;
+//  1. from a server in use: to its Binding probe or its TURN client, or out of
+//     the relay, as relayed, and nothing else goes there;
 //  2. from an address that may be no candidate: dropped;
 //  3. a Binding request or response: to the ICE session it belongs to;
 //  4. else dropped.
@@ -17,10 +17,7 @@ import "net/netip"
 // goes to OnRelayed.
 func (u *Underlay) Handle(b []byte, local netip.Addr, from netip.AddrPort) {
 	from = canonical(from)
-	u.mu.RLock()
-	s := u.servers[from]
-	u.mu.RUnlock()
-	if s != nil {
+	if s := (*u.servers.Load())[from]; s != nil {
 		s.handle(local.Unmap(), b)
 		return
 	}
@@ -33,6 +30,21 @@ func (u *Underlay) Handle(b []byte, local netip.Addr, from netip.AddrPort) {
 		return
 	}
 	u.mux.route(nil, local.Unmap().WithZone(""), from, b)
+}
+
+// Channel returns the relay and the peer's address that ChannelData with that
+// number from that server belongs to, and false for what is not ours. It takes no
+// lock and allocates nothing.
+func (u *Underlay) Channel(server netip.AddrPort, number uint16) (r *Relay, peer netip.AddrPort, ok bool) {
+	s := (*u.servers.Load())[canonical(server)]
+	if s == nil {
+		return nil, netip.AddrPort{}, false
+	}
+	if r = s.relay.Load(); r == nil {
+		return nil, netip.AddrPort{}, false
+	}
+	peer, ok = r.peerOf(number)
+	return r, peer, ok
 }
 
 // relayed takes a packet that came out of a relay.

@@ -29,15 +29,17 @@ import (
 // Everything in it ends with its test's bubble, which also finds leaks: a
 // bubble with a goroutine left does not end.
 type lab struct {
-	t     *testing.T
-	wan   *vnet.Router
-	hub   *vnet.Net
-	turn  *turn.Server
-	drop  atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
-	sites int
-	stops []func()
-	log   *slog.Logger
-	over  chan struct{} // closed when the lab ends
+	t      *testing.T
+	wan    *vnet.Router
+	hub    *vnet.Net
+	turn   *turn.Server
+	drop   atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
+	refuse atomic.Pointer[func(netip.Addr) bool]                        // addresses that TURN servers refuse
+	late   atomic.Pointer[map[netip.Addr]time.Duration]                 // what nodes send there takes so much longer
+	sites  int
+	stops  []func()
+	log    *slog.Logger
+	over   chan struct{} // closed when the lab ends
 }
 
 // The NATs of the lab, in the terms of RFC 4787.
@@ -121,19 +123,38 @@ func (l *lab) net(r *vnet.Router, addrs ...string) *vnet.Net {
 
 func (l *lab) startTURN() {
 	l.t.Helper()
-	pc, err := l.hub.ListenPacket("udp4", hubAddr.String())
+	l.turn = l.serveTURN(l.hub, hubAddr)
+}
+
+// otherTURN makes a TURN server beside the hub's.
+func (l *lab) otherTURN(addr string) netip.AddrPort {
+	l.t.Helper()
+	at := netip.AddrPortFrom(netip.MustParseAddr(addr), 3478)
+	s := l.serveTURN(l.net(l.wan, addr), at)
+	l.stops = append(l.stops, func() { l.must(s.Close()) })
+	return at
+}
+
+func (l *lab) serveTURN(host *vnet.Net, at netip.AddrPort) *turn.Server {
+	l.t.Helper()
+	pc, err := host.ListenPacket("udp4", at.String())
 	l.must(err)
-	l.turn, err = turn.NewServer(turn.ServerConfig{
+	s, err := turn.NewServer(turn.ServerConfig{
 		Realm: "lab",
 		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
-			return "user", turn.GenerateAuthKey(a.Username, a.Realm, "secret"), true
+			return "user", turn.GenerateAuthKey(a.Username, a.Realm, "secret"), a.Username != "nobody"
 		},
 		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: pc, RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{
-			RelayAddress: net.ParseIP(hubAddr.Addr().String()), Address: hubAddr.Addr().String(), Net: l.hub,
+			RelayAddress: net.ParseIP(at.Addr().String()), Address: at.Addr().String(), Net: host,
+		}, PermissionHandler: func(_ net.Addr, peer net.IP) bool {
+			ip, _ := netip.AddrFromSlice(peer)
+			refuse := l.refuse.Load()
+			return refuse == nil || !(*refuse)(ip.Unmap())
 		}}},
 		LoggerFactory: quiet,
 	})
 	l.must(err)
+	return s
 }
 
 func (l *lab) stopTURN() {
@@ -151,6 +172,9 @@ func (l *lab) lose(f func(from, to netip.AddrPort, b []byte) bool) {
 	}
 	l.drop.Store(&f)
 }
+
+// delay makes the way from nodes to some addresses longer.
+func (l *lab) delay(by map[netip.Addr]time.Duration) { l.late.Store(&by) }
 
 // direct is a packet between two nodes, without the hub.
 func direct(from, to netip.AddrPort, _ []byte) bool {
@@ -249,6 +273,11 @@ func (l *lab) run(f func(context.Context) error) (stop func()) {
 // SendTo implements Socket.
 func (n *node) SendTo(b []byte, _ netip.Addr, to netip.AddrPort) error {
 	if n.mute.Load() {
+		return nil
+	}
+	if late := n.lab.late.Load(); late != nil && (*late)[to.Addr()] > 0 {
+		b := bytes.Clone(b)
+		n.lab.after((*late)[to.Addr()], func() { _, _ = n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to)) })
 		return nil
 	}
 	_, err := n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to))

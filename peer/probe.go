@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,10 +18,9 @@ const (
 	// probeAgain is the pause after a transaction without an answer.
 	probeAgain = 2 * time.Second
 
-	// A request is sent probeSends times, after probeRTO and then doubling
-	// (RFC 8489 section 6.2.1, with a shorter first wait).
-	probeRTO   = 250 * time.Millisecond
-	probeSends = 5
+	// suspectAt is the try that, when it has to be made, makes the server a
+	// suspect: 750 ms have passed without an answer.
+	suspectAt = 2
 )
 
 // reflexive is what a STUN server told of this node (RFC 8445 section 5.1.1.2).
@@ -29,26 +29,34 @@ type reflexive struct {
 	base   netip.Addr     // the local address it answered to; zero: not known
 }
 
-// probe is the Binding transaction with one server: who keeps it sends the
+// probe is the Binding transactions with one server: who keeps it sends the
 // requests, and handle takes the responses from the receive goroutine.
 type probe struct {
 	wake   chan struct{}  // ask again now
 	answer chan reflexive // holds the newest
 
-	mu      sync.Mutex // guards pending
-	pending transactionID
+	mu      sync.Mutex // guards all below
+	pending []probeTry // of the present transaction
+	way     measure
+}
+
+// probeTry is one request. Each has a transaction of its own, so that the answer
+// tells which it answers, and so how long it took.
+type probeTry struct {
+	id transactionID
+	at time.Time
 }
 
 func newProbe() *probe {
 	return &probe{wake: make(chan struct{}, 1), answer: make(chan reflexive, 1)}
 }
 
-// request starts a transaction.
-func (p *probe) request() *stun.Message {
+// request makes the request of a try, from 0 on.
+func (p *probe) request(try int) *stun.Message {
 	m := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending = m.TransactionID
+	p.pending = append(p.pending[:try], probeTry{m.TransactionID, time.Now()})
 	return m
 }
 
@@ -56,24 +64,44 @@ func (p *probe) request() *stun.Message {
 // runs is dropped. It does not keep b.
 func (p *probe) handle(local netip.Addr, b []byte) {
 	p.mu.Lock()
-	ours := stunTransaction(b) == p.pending
+	try := slices.IndexFunc(p.pending, func(t probeTry) bool { return t.id == stunTransaction(b) })
+	var at time.Time
+	if try >= 0 {
+		at = p.pending[try].at
+	}
 	p.mu.Unlock()
-	if !ours || stunType(b) != bindingSuccess {
+	if try < 0 || stunType(b) != bindingSuccess {
 		return
 	}
 	m := stun.Message{Raw: append([]byte(nil), b...)}
-	var mapped stun.XORMappedAddress
-	if m.Decode() != nil || mapped.GetFrom(&m) != nil {
+	if m.Decode() != nil {
 		return
 	}
-	ip, ok := netip.AddrFromSlice(mapped.IP)
-	if !ok {
+	mapped, err := addressOf(&m, stun.AttrXORMappedAddress)
+	if err != nil {
 		return
 	}
+	p.mu.Lock()
+	p.pending = p.pending[:0]
+	p.way.answered(time.Since(at), try)
+	p.mu.Unlock()
 	select {
-	case p.answer <- reflexive{canonical(netip.AddrPortFrom(ip, uint16(mapped.Port))), local}:
+	case p.answer <- reflexive{mapped, local}:
 	default:
 	}
+}
+
+// measured is what the probes have shown of the way to the server.
+func (p *probe) measured() measure {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.way
+}
+
+func (p *probe) silent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.way.silent = true
 }
 
 // keepReflexive asks the server for our reflexive address, again and again,
@@ -114,27 +142,19 @@ func (s *server) keepReflexive(ctx context.Context) {
 
 // ask runs one Binding transaction.
 func (s *server) ask(ctx context.Context) (reflexive, bool) {
-	m := s.probe.request()
 	select {
 	case <-s.probe.answer: // of the one before, too late
 	default:
 	}
-	wait := probeRTO
-	for range probeSends {
-		if err := s.underlay.socket.SendTo(m.Raw, zeroAddr, s.addr); err != nil {
+	r, ok := retransmit(ctx, s.probe.answer, func(try int) {
+		if try == suspectAt {
+			s.probe.silent()
+			signal(s.underlay.reconcile)
+		}
+		if err := s.underlay.socket.SendTo(s.probe.request(try).Raw, zeroAddr, s.addr); err != nil {
 			s.underlay.drops.unsent.Add(1)
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return reflexive{}, false
-		case r := <-s.probe.answer:
-			t.Stop()
-			return r, true
-		case <-t.C:
-		}
-		wait *= 2
-	}
-	return reflexive{}, false
+	})
+	signal(s.underlay.reconcile)
+	return r, ok
 }

@@ -2,70 +2,67 @@ package peer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/stun/v4"
-	"github.com/pion/turn/v5"
 )
 
 const (
-	// maxLanes bounds the destinations of one relay in use at a time. The
-	// channel of each outlives its lane: pion binds it anew for as long as
-	// the allocation lives, and the server looks it up in a list.
-	maxLanes = 256
-
 	// verifyEvery is the pause between two looks whether the server still
-	// has the allocation. Some servers drop what has none in silence, so
-	// that after verifyFor counts.
+	// has the allocation, which prolong it. Some servers drop what has none
+	// in silence, so that after verifyFor counts.
 	verifyEvery = 30 * time.Second
 	verifyFor   = 2 * time.Second
 
-	// maxRelayed is the largest datagram that comes out of a relay, in
-	// bytes; pion's server cuts at 1,600.
-	maxRelayed = 2048
+	// maxRelayed is the largest datagram that Send takes, in bytes. Whether
+	// the server passes it on is another matter: pion's cuts at 1,600.
+	maxRelayed = 16 << 10
 )
 
 var (
 	errRelayClosed = errors.New("relay is closed")
 	errRelayFull   = errors.New("relay has too many destinations")
 	errRelayLost   = errors.New("relay: the server has no such allocation any more")
+	errRelayLong   = errors.New("relay: datagram is too long")
 )
 
 // Relay is one TURN allocation of this node (RFC 8656), shared by all peers.
 // Safe for concurrent use. Two relays are the same if they are the same
 // pointer; one that is lost never comes back, a new one takes its place.
+//
+// The way of a packet through it:
+//
+//  1. To a destination that has a channel it leaves as ChannelData, from Send or
+//     straight from who asked for the Channel. This takes no lock and allocates
+//     nothing.
+//  2. Else it waits a moment for the server to bind a channel, see destination.
+//  3. What comes in is taken apart in place by server.handle.
 type Relay struct {
 	addr   netip.AddrPort // the relayed address
 	server *server
-	client *turn.Client
-	socket *turnConn      // of client
-	conn   net.PacketConn // the allocation
+	client *turnClient
+	table  atomic.Pointer[table] // nil once closed. Replaced under mu
 
-	mu      sync.Mutex // guards lanes, permits and closed
-	lanes   map[netip.AddrPort]*lane
-	permits map[netip.Addr]*permit
-	closed  bool
+	mu     sync.Mutex // guards number, and what the destinations say
+	number uint16     // the channel given last
 
-	done chan struct{}  // closed with closed
-	work sync.WaitGroup // the lanes
+	ctx    context.Context // of work
+	cancel context.CancelFunc
+	work   sync.WaitGroup // begins under mu while table is not nil
 }
 
-func newRelay(s *server, client *turn.Client, socket *turnConn, pc net.PacketConn) (*Relay, error) {
-	a, ok := pc.LocalAddr().(*net.UDPAddr)
-	if !ok {
-		return nil, fmt.Errorf("relay: address %v is not UDP", pc.LocalAddr())
-	}
-	return &Relay{
-		addr: canonical(a.AddrPort()), server: s, client: client, socket: socket, conn: pc,
-		lanes:   make(map[netip.AddrPort]*lane),
-		permits: make(map[netip.Addr]*permit),
-		done:    make(chan struct{}),
-	}, nil
+// newRelay returns the relay of a new allocation; run has to be called.
+func newRelay(s *server, client *turnClient, addr netip.AddrPort) *Relay {
+	r := &Relay{addr: addr, server: s, client: client}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.table.Store(&table{make(map[netip.AddrPort]*destination), make(map[uint16]*destination)})
+	return r
 }
 
 // Addr is the relayed address: what a peer sends to.
@@ -74,143 +71,111 @@ func (r *Relay) Addr() netip.AddrPort { return r.addr }
 // Server is the address of the TURN server.
 func (r *Relay) Server() netip.AddrPort { return r.server.addr }
 
-// Send sends a datagram to a peer's address through the relay. It copies b
-// and never blocks: each destination has a short queue of its own, since the
-// first packet has to wait for the server's permission.
-func (r *Relay) Send(b []byte, to netip.AddrPort) error {
-	to = canonical(to)
-	if to.Addr().Is4() != r.addr.Addr().Is4() {
-		return fmt.Errorf("relay %s: %s is of the other address family", r.addr, to)
+// Channel returns the channel that the server has bound to the peer's address
+// to: ChannelData with that number, sent to Server from the shared socket,
+// reaches it. While it is false Send reaches it, and brings the binding about. It
+// also says that the channel is in use, so ask for each batch. It takes no lock
+// and allocates nothing.
+func (r *Relay) Channel(to netip.AddrPort) (number uint16, ok bool) {
+	t := r.table.Load()
+	if t == nil {
+		return 0, false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return errRelayClosed
+	d := t.byAddr[canonical(to)]
+	if d == nil || !d.bound.Load() {
+		return 0, false
 	}
-	l := r.lanes[to]
-	if l == nil {
-		if len(r.lanes) >= maxLanes {
-			return errRelayFull
-		}
-		l = newLane(r, to)
-		r.lanes[to] = l
-		r.work.Go(l.run)
-	}
-	return l.push(b)
+	d.use()
+	return d.number, true
 }
 
-// run moves what comes in through the relay until ctx ends or the allocation
-// is lost, which is the error. The allocation is given up in any case.
-func (r *Relay) run(ctx context.Context) error {
-	read := make(chan error, 1)
-	go func() { read <- r.read() }()
-	err := r.watch(ctx, read)
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	close(r.done)
-	// Closing the allocation tells the server without waiting for its
-	// answer; the rest ends what still waits for one.
-	_ = r.conn.Close()
-	_ = r.socket.Close()
-	r.client.Close()
-	r.work.Wait()
-	if err == nil {
-		<-read
+// Send sends a datagram of up to 16 KiB to a peer's address through the relay.
+// It never blocks and does not keep b. The first packets to an address wait for
+// the server's permission, a few of them for two seconds at most.
+func (r *Relay) Send(b []byte, to netip.AddrPort) error {
+	if len(b) > maxRelayed {
+		return errRelayLong
 	}
+	if number, ok := r.Channel(to); ok {
+		return r.sendChannelData(number, b)
+	}
+	return r.sendUnbound(b, canonical(to))
+}
+
+// frames are the buffers of sendChannelData.
+var frames = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+func (r *Relay) sendChannelData(number uint16, b []byte) error {
+	f := frames.Get().(*[]byte)
+	defer frames.Put(f)
+	*f = binary.BigEndian.AppendUint16((*f)[:0], number)
+	*f = binary.BigEndian.AppendUint16(*f, uint16(len(b)))
+	*f = append(*f, b...)
+	return r.client.socket.SendTo(*f, zeroAddr, r.client.server)
+}
+
+// peerOf is the address that the channel is bound to, or was a moment ago.
+func (r *Relay) peerOf(number uint16) (netip.AddrPort, bool) {
+	if t := r.table.Load(); t != nil {
+		if d := t.byNumber[number]; d != nil {
+			return d.addr, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// run keeps the allocation until ctx ends or it is lost, which is the error.
+// It is given up in any case.
+func (r *Relay) run(ctx context.Context) error {
+	err := r.watch(ctx)
+	r.mu.Lock()
+	r.table.Store(nil)
+	r.mu.Unlock()
+	r.cancel()
+	r.client.releaseBlindly()
+	r.work.Wait()
 	return err
 }
 
 // watch returns nil when ctx ends, else why the relay is of no use any more.
-func (r *Relay) watch(ctx context.Context, read chan error) error {
-	unblock := context.AfterFunc(ctx, r.client.Close)
-	defer unblock()
-	tick := time.NewTicker(verifyEvery)
+func (r *Relay) watch(ctx context.Context) error {
+	verify, tick := time.NewTicker(verifyEvery), time.NewTicker(tickEvery)
+	defer verify.Stop()
 	defer tick.Stop()
+	wanted, verified := r.server.verify, make(chan error, 1)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-read:
-			return err
-		case <-tick.C:
-		case <-r.server.verify:
-		}
-		if err := r.verify(ctx); err != nil {
-			_ = r.conn.Close()
-			<-read
-			return err
-		}
-	}
-}
-
-// read hands on what peers sent to the relayed address.
-func (r *Relay) read() error {
-	b := make([]byte, maxRelayed)
-	u := r.server.underlay
-	for {
-		n, from, err := r.conn.ReadFrom(b)
-		if err != nil {
-			return fmt.Errorf("relay %s: %w", r.addr, err)
-		}
-		if a, ok := from.(*net.UDPAddr); ok {
-			u.relayed(r, canonical(a.AddrPort()), b[:n])
+		case now := <-tick.C:
+			r.tick(now)
+		case <-verify.C:
+			signal(r.server.verify)
+		case <-wanted:
+			wanted = nil // one at a time
+			r.work.Go(func() { verified <- r.verify(ctx) })
+		case err := <-verified:
+			if wanted = r.server.verify; err != nil {
+				return fmt.Errorf("relay %s: %w", r.addr, err)
+			}
 		}
 	}
 }
 
-// verify asks the server for a permission that nobody needs, for our own
-// relayed address: any answer but a plain refusal of that address says that
-// the allocation is gone, and so does silence from a server that answers a
-// Binding request meanwhile.
+// verify prolongs the allocation. It returns an error if it is gone: the server
+// says so, or is silent about it and answers a Binding request meanwhile.
 func (r *Relay) verify(ctx context.Context) error {
 	answers := r.server.answers.Load()
 	r.server.poke()
-	asked := make(chan error, 1)
-	r.work.Go(func() { asked <- r.ask() })
-	t := time.NewTimer(verifyFor)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-asked:
-		return err
-	case <-t.C:
+	ctx, cancel := context.WithTimeout(ctx, verifyFor)
+	defer cancel()
+	err := r.client.refresh(ctx)
+	var refusal *stun.TurnError
+	if errors.As(err, &refusal) || err != nil && r.server.answers.Load() != answers {
+		return fmt.Errorf("%w: %w", errRelayLost, err)
 	}
-	if r.server.answers.Load() != answers {
-		return errRelayLost
-	}
-	return nil // the server is out of reach: it may still have the allocation
-}
-
-// ask asks for the permission, for as long as the client tries. It returns an
-// error only if the server said that the allocation is gone.
-func (r *Relay) ask() error {
-	start := time.Now()
-	for range 3 {
-		err := r.client.CreatePermission(net.UDPAddrFromAddrPort(r.addr))
-		var refusal *stun.TurnError
-		switch {
-		case err == nil:
-			return nil
-		case errors.As(err, &refusal) && !alive(refusal.ErrorCodeAttr.Code):
-			return fmt.Errorf("%w: %w", errRelayLost, err)
-		case refusal != nil || time.Since(start) > time.Second:
-			return nil
-		}
-		// A stale nonce (RFC 8489 section 9.2.4): the client has the new one.
-	}
-	return nil
-}
-
-// alive says whether a refused CreatePermission still proves an allocation.
-func alive(code stun.ErrorCode) bool {
-	return code == stun.CodeForbidden || code == stun.CodePeerAddrFamilyMismatch
+	return nil // or the server is out of reach: it may still have the allocation
 }
 
 // lost says whether the relay carries nothing any more.
-func (r *Relay) lost() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.closed
-}
+func (r *Relay) lost() bool { return r.table.Load() == nil }

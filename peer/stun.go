@@ -20,6 +20,7 @@ const (
 	bindingRequest  = 0x0001
 	bindingSuccess  = 0x0101
 	bindingError    = 0x0111
+	dataIndication  = 0x0017
 	channelDataMin  = 0x40 // first byte of ChannelData: 0x40 to 0x7f (RFC 7983)
 	channelDataMax  = 0x7f
 	wireGuardMaxMsg = 4 // WireGuard's messages begin with 1..4 and three zeros

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Socket sends datagrams from the node's shared UDP sockets. It is safe for
@@ -51,11 +52,11 @@ type Underlay struct {
 	drops drops
 	mux   *mux
 
-	reconcile chan struct{} // the set of servers changed
+	reconcile chan struct{}                              // the servers changed, or how they stand
+	servers   atomic.Pointer[map[netip.AddrPort]*server] // immutable; replaced under mu
 
 	mu       sync.RWMutex // guards all below
 	hosts    []netip.Addr
-	servers  map[netip.AddrPort]*server
 	found    map[*server]found
 	watchers map[*Peer]func()
 }
@@ -80,13 +81,13 @@ func NewUnderlay(c UnderlayConfig) *Underlay {
 		socket: c.Socket, port: c.Port, log: c.Log, onRelayed: c.OnRelayed,
 		allow: c.Allow, relayOnly: c.RelayOnly,
 		reconcile: make(chan struct{}, 1),
-		servers:   make(map[netip.AddrPort]*server),
 		found:     make(map[*server]found),
 		watchers:  make(map[*Peer]func()),
 	}
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
 	}
+	u.servers.Store(new(map[netip.AddrPort]*server))
 	u.mux = newMux(c.Socket, &u.drops)
 	return u
 }
@@ -98,25 +99,31 @@ func (u *Underlay) Run(ctx context.Context) error {
 	defer work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	running := make(map[*server]context.CancelFunc)
+	running := make(map[*server]*holding)
 	for {
-		u.mu.RLock()
-		for _, s := range u.servers {
+		servers := *u.servers.Load()
+		for _, s := range servers {
 			if running[s] == nil {
+				h := &holding{standing: standing{server: s}}
+				running[s] = h
 				sctx, stop := context.WithCancel(ctx)
-				running[s] = stop
-				work.Go(func() { s.run(sctx) })
+				h.forget = stop
+				work.Go(func() { s.keepReflexive(sctx) })
 			}
 		}
-		for s, stop := range running {
-			if u.servers[s.addr] != s {
-				stop()
+		for s, h := range running {
+			if servers[s.addr] != s {
+				h.forget()
+				h.set(ctx, false)
 				delete(running, s)
 			}
 		}
-		u.mu.RUnlock()
+		u.hold(ctx, running)
 		select {
 		case <-ctx.Done():
+			for _, h := range running {
+				h.set(ctx, false)
+			}
 			return nil
 		case <-u.reconcile:
 		}
@@ -142,15 +149,11 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) {
 	u.mu.Lock()
 	changed := !slices.Equal(u.hosts, hosts)
 	u.hosts = hosts
-	servers := make([]*server, 0, len(u.servers))
-	for _, s := range u.servers {
-		servers = append(servers, s)
-	}
 	u.mu.Unlock()
 	if !changed {
 		return
 	}
-	for _, s := range servers {
+	for _, s := range *u.servers.Load() {
 		s.poke()
 		signal(s.verify)
 	}
@@ -159,19 +162,19 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) {
 
 // maxServers bounds the servers in use: whoever names them decides where this
 // node sends to.
-const maxServers = 8
+const maxServers = 12
 
-// SetServers replaces the servers in use, by the first 8 that can be one. One that stays keeps its allocation,
-// whatever its new credentials: they are for the next one.
+// SetServers replaces the servers in use by the first 12 that can be one.
+// One that stays keeps its allocation, whatever its new credentials: they are for the next one.
 func (u *Underlay) SetServers(servers []Server) {
 	u.mu.Lock()
-	keep := make(map[netip.AddrPort]*server)
+	old, keep := *u.servers.Load(), make(map[netip.AddrPort]*server)
 	for _, c := range servers {
 		addr := canonical(c.Addr)
 		if len(keep) == maxServers || !u.allowed(addr) {
 			continue
 		}
-		s := u.servers[addr]
+		s := old[addr]
 		if s == nil {
 			s = newServer(u, addr)
 			u.found[s] = found{}
@@ -179,12 +182,12 @@ func (u *Underlay) SetServers(servers []Server) {
 		s.setCredentials(c.Username, c.Password)
 		keep[addr] = s
 	}
-	for addr, s := range u.servers {
+	for addr, s := range old {
 		if keep[addr] == nil {
 			delete(u.found, s)
 		}
 	}
-	u.servers = keep
+	u.servers.Store(&keep)
 	u.mu.Unlock()
 	signal(u.reconcile)
 	u.notify()

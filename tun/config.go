@@ -34,6 +34,10 @@ type Config struct {
 	// MTU in bytes; DefaultMTU when zero, else between 1280 and 65535.
 	MTU int
 
+	// Plain turns offloads off: packets are read and written one by one, for
+	// kernels that get joined ones wrong.
+	Plain bool
+
 	// Prefixes holds the node's own addresses, each with the prefix length of
 	// the network: 10.77.0.2/16 makes all of 10.77.0.0/16 reachable through
 	// the interface. At least one.

@@ -10,7 +10,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-	wgtun "golang.zx2c4.com/wireguard/tun"
 )
 
 // alias is the ifalias that marks an interface as made by this package,
@@ -41,9 +40,7 @@ func Open(cfg Config) (*Interface, error) {
 		file.Close()
 		return nil, fmt.Errorf("configure interface %s: %w", cfg.Name, err)
 	}
-	// Only now: a device that sees its interface still down tells WireGuard,
-	// which would close its sockets and open them again.
-	dev, err := wgtun.CreateTUNFromFile(file, cfg.MTU)
+	dev, err := newDevice(file, cfg.Name, cfg.Plain)
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("open interface %s: %w", cfg.Name, err)
@@ -61,8 +58,6 @@ func configure(cfg Config) (ipv4Only bool, err error) {
 	if err := netlink.LinkSetAlias(link, alias); err != nil {
 		return false, fmt.Errorf("set alias: %w", err)
 	}
-	// WireGuard's device sets the MTU too; by then that changes nothing, and so
-	// makes no event.
 	if err := netlink.LinkSetMTU(link, cfg.MTU); err != nil {
 		return false, fmt.Errorf("set MTU %d: %w", cfg.MTU, err)
 	}

@@ -20,6 +20,11 @@ type Handler interface {
 	// zero Addr where the system does not tell.
 	STUN(b []byte, local netip.Addr, from netip.AddrPort)
 
+	// Channel returns the relay and the peer's address that ChannelData with
+	// this number belongs to, if it comes from a relay in use. It allocates
+	// nothing and takes no lock.
+	Channel(number uint16, from netip.AddrPort) (r Relay, peer netip.AddrPort, ok bool)
+
 	// Datagram takes a datagram whose first byte is 0xC0 to 0xFF, from an
 	// address of the peer's or through a relay: a sealed message, if it opens.
 	Datagram(b []byte, from *Endpoint)
@@ -140,7 +145,7 @@ func (b *Bind) SetMark(mark uint32) error {
 		if s == nil {
 			continue
 		}
-		if err := s.setMark(mark); err != nil {
+		if err := s.SetMark(mark); err != nil {
 			return fmt.Errorf("set the mark of a socket: %w", err)
 		}
 	}

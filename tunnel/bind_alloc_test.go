@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
 // The race detector makes sync.Pool forget on purpose; so these hold without.
@@ -18,11 +20,17 @@ func TestNoAllocations(t *testing.T) {
 	direct, relayed, r := b.NewEndpoint(nameA, nil), b.NewEndpoint(nameB, nil), &plainRelay{}
 	direct.SetPath(Path{Local: home, Remote: addr})
 	relayed.SetPath(Path{Remote: stranger, Relay: r})
+	h := &countingHandler{relay: &channelRelay{server: addr, peer: stranger, number: 0x4001}}
+	channel := b.NewEndpoint(home, nil)
+	channel.SetPath(Path{Remote: stranger, Relay: h.relay})
+	b.handler = h
+	wrapped := channelData(0x4001, 1400, 0)
+	copy(wrapped[channelHeaderSize:], wireGuardMessage(typeTransport, 1400))
 
 	bufs, sizes, eps := newBatch()
 	batch := dataPackets(slices.Repeat([]int{1400}, 64))
 	stun := stunMessage(1, 8)
-	from := arrival{from: addr, local: home, ifindex: 1}
+	from := udpbatch.Arrival{From: addr, Local: home, Interface: 1}
 	unread := NewBind(BindConfig{Handler: &countingHandler{}})
 	unread.NewEndpoint(nameA, nil).AddSource(r, stranger)
 	receiveRelayed := unread.receiveRelayed(make(chan struct{}))
@@ -45,13 +53,22 @@ func TestNoAllocations(t *testing.T) {
 			if err := b.SendTo(batch[0], netip.Addr{}, netip.AddrPortFrom(home, in.port)); err != nil {
 				t.Error(err)
 			}
-			if _, _, err := in.socket.read(bufs, sizes); err != nil {
+			if _, _, err := in.socket.ReadInto(bufs, sizes); err != nil {
 				t.Error(err)
 			}
 		}},
 		{"send a batch direct", func() { b.Send(batch, direct) }},
 		{"send one direct", func() { b.Send(batch[:1], direct) }},
 		{"send a batch relayed", func() { b.Send(batch, relayed) }},
+		{"send a batch on a channel", func() { b.Send(batch, channel) }},
+		{"sort a relayed batch", func() {
+			for i := range 64 {
+				sizes[i] = copy(bufs[i], wrapped)
+			}
+			if !b.accept(bufs[:64], sizes, eps, from) || eps[63] != channel {
+				t.Error("it is not the peer's")
+			}
+		}},
 		{"send raw", func() { b.SendTo(stun, home, addr) }},
 		{"send raw from anywhere", func() { b.SendTo(stun, netip.Addr{}, addr) }},
 		{"take a relayed packet", func() {

@@ -4,13 +4,18 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
 // countingHandler is a Handler that costs nothing.
-type countingHandler struct{ _ int }
+type countingHandler struct{ relay *channelRelay }
 
 func (*countingHandler) STUN([]byte, netip.Addr, netip.AddrPort) {}
-func (*countingHandler) Datagram([]byte, *Endpoint)              {}
+func (h *countingHandler) Channel(uint16, netip.AddrPort) (Relay, netip.AddrPort, bool) {
+	return h.relay, h.relay.peer, true
+}
+func (*countingHandler) Datagram([]byte, *Endpoint) {}
 
 // loop is a socket that a test reads itself.
 type loop struct {
@@ -61,7 +66,7 @@ func BenchmarkAccept(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		if !bind.accept(bufs[:64], sizes, eps, arrival{from: from[n%1000], local: home, ifindex: 1}) {
+		if !bind.accept(bufs[:64], sizes, eps, udpbatch.Arrival{From: from[n%1000], Local: home, Interface: 1}) {
 			b.Fatal("nothing for the device")
 		}
 	}
@@ -83,28 +88,36 @@ func BenchmarkAddSource(b *testing.B) {
 }
 
 // BenchmarkLoopback sends batches of 64 packets of 1,400 bytes through the
-// kernel and reads them.
+// kernel and reads them: directly, and as ChannelData.
 func BenchmarkLoopback(b *testing.B) {
-	in, out := newLoop(b)
-	e := out.NewEndpoint(nameA, nil)
-	e.SetPath(Path{Local: home, Remote: netip.AddrPortFrom(home, in.port)})
-	batch := dataPackets(slices.Repeat([]int{1400}, 64))
-	bufs, sizes, _ := newBatch()
-	b.SetBytes(64 * 1400)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := out.Send(batch, e); err != nil {
-			b.Fatal(err)
-		}
-		for got := 0; got < 64; {
-			n, _, err := in.socket.read(bufs, sizes)
-			if err != nil {
-				b.Fatal(err)
+	for _, relayed := range []bool{false, true} {
+		b.Run(map[bool]string{false: "direct", true: "relayed"}[relayed], func(b *testing.B) {
+			in, out := newLoop(b)
+			to := netip.AddrPortFrom(home, in.port)
+			e, path := out.NewEndpoint(nameA, nil), Path{Local: home, Remote: to}
+			if relayed {
+				path = Path{Remote: stranger, Relay: &channelRelay{server: to, peer: stranger, number: 0x4001}}
 			}
-			got += n
-		}
+			e.SetPath(path)
+			batch := dataPackets(slices.Repeat([]int{1400}, 64))
+			bufs, sizes, _ := newBatch()
+			b.SetBytes(64 * 1400)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := out.Send(batch, e); err != nil {
+					b.Fatal(err)
+				}
+				for got := 0; got < 64; {
+					n, _, err := in.socket.ReadInto(bufs, sizes)
+					if err != nil {
+						b.Fatal(err)
+					}
+					got += n
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(64*b.N), "ns/packet")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(64*b.N), "ns/packet")
 }
 
 func BenchmarkRelayed(b *testing.B) {

@@ -245,6 +245,9 @@ func (r *wireRelay) Send(b []byte, to netip.AddrPort) error {
 	return nil
 }
 
+func (r *wireRelay) Server() netip.AddrPort                { return netip.AddrPort{} }
+func (r *wireRelay) Channel(netip.AddrPort) (uint16, bool) { return 0, false }
+
 // TestPathSwap moves both sides from direct to relayed and back under traffic.
 func TestPathSwap(t *testing.T) {
 	checkLeaks(t)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
@@ -27,12 +28,34 @@ type call struct {
 }
 
 // recorder is a Handler that keeps what it gets.
-type recorder struct{ calls chan call }
+type recorder struct {
+	calls chan call
+	relay *channelRelay // the one that there is, or nil
+}
 
-func newRecorder() *recorder { return &recorder{calls: make(chan call, 64)} }
+// channelRelay is a relay with one channel.
+type channelRelay struct {
+	plainRelay
+	server, peer netip.AddrPort
+	number       uint16
+}
+
+func (r *channelRelay) Server() netip.AddrPort { return r.server }
+
+func (r *channelRelay) Channel(to netip.AddrPort) (uint16, bool) { return r.number, to == r.peer }
+
+func newRecorder() *recorder { return &recorder{calls: make(chan call, 256)} }
 
 func (r *recorder) STUN(b []byte, local netip.Addr, from netip.AddrPort) {
 	r.calls <- call{classify(b), string(b), local, from}
+}
+
+// Channel knows the channels that the test has put there.
+func (r *recorder) Channel(number uint16, from netip.AddrPort) (Relay, netip.AddrPort, bool) {
+	if r.relay != nil && from == r.relay.server && number == r.relay.number {
+		return r.relay, r.relay.peer, true
+	}
+	return nil, netip.AddrPort{}, false
 }
 
 func (r *recorder) Datagram(b []byte, from *Endpoint) {
@@ -133,44 +156,49 @@ func expect(t testing.TB, c *net.UDPConn, want []byte) netip.AddrPort {
 	return canonical(from)
 }
 
-// written is one send on a fakeConn.
+// written is one datagram sent on a fakeConn.
 type written struct {
-	data string
-	from arrival // the source that was asked for, as a receiver would read it
-	to   netip.AddrPort
+	data   string
+	source string // what Run.From was given
+	to     netip.AddrPort
 }
 
 // fakeConn is a packetConn whose reads and write errors a test decides.
 type fakeConn struct {
-	reads chan func(b, oob []byte) (n, oobn int, from netip.AddrPort, err error)
-	write func(b, oob []byte) error
+	reads chan func(bufs [][]byte, sizes []int) (n int, from netip.AddrPort, err error)
+	write func(b, source []byte) error
 
 	mu    sync.Mutex // guards all below: timers send as well
 	sent  []written
 	tries int // writes, refused ones too
 }
 
-func (c *fakeConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error) {
+func (c *fakeConn) ReadInto(bufs [][]byte, sizes []int) (int, udpbatch.Arrival, error) {
 	f, ok := <-c.reads
 	if !ok {
-		return 0, 0, 0, netip.AddrPort{}, net.ErrClosed
+		return 0, udpbatch.Arrival{}, net.ErrClosed
 	}
-	n, oobn, addr, err = f(b, oob)
-	return n, oobn, 0, addr, err
+	n, from, err := f(bufs, sizes)
+	return n, udpbatch.Arrival{From: from}, err
 }
 
-func (c *fakeConn) WriteMsgUDPAddrPort(b, oob []byte, to netip.AddrPort) (int, int, error) {
+func (c *fakeConn) WriteRun(r *udpbatch.Run) (sent int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tries++
-	if c.write != nil {
-		if err := c.write(b, oob); err != nil {
-			return 0, 0, err
+	for d := range r.All {
+		c.tries++
+		if c.write != nil {
+			if err := c.write(d, r.Source()); err != nil {
+				return sent, err
+			}
 		}
+		c.sent = append(c.sent, written{string(d), string(r.Source()), r.To()})
+		sent++
 	}
-	c.sent = append(c.sent, written{string(b), readControl(oob), to})
-	return len(b), len(oob), nil
+	return sent, nil
 }
+
+func (c *fakeConn) SetMark(uint32) error { return nil }
 
 func (c *fakeConn) Close() error { return nil }
 

@@ -1,23 +1,26 @@
 package tunnel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
 // The way of an incoming packet:
 //
-//  1. socket.read takes a run of datagrams of one sender off the socket, the
-//     first into the device's buffer, and cuts them apart.
+//  1. ReadInto takes a run of datagrams of one sender off the socket, each into
+//     a buffer of the device's.
 //  2. sources.learn notes the local address that they came to.
-//  3. classify tells each datagram by its first bytes. STUN, ChannelData and
-//     sealed datagrams go to the Handler, junk is counted. Their size becomes
-//     0, which the device passes over.
+//  3. classify tells each datagram by its first bytes. STUN and sealed
+//     datagrams go to the Handler, junk is counted. Their size becomes 0, which
+//     the device passes over. ChannelData of a peer loses its header, and what
+//     is left is told anew.
 //  4. claims.lookup finds the peer that the sender is, once per run. WireGuard
 //     packets of nobody are counted and dropped.
 //  5. handshakeFor keeps back an initiation that crosses ours, and all but one
@@ -47,7 +50,7 @@ func (b *Bind) receiveFrom(s *socket) conn.ReceiveFunc {
 	failures := 0
 	return func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
 		for {
-			n, a, err := s.read(bufs, sizes)
+			n, a, err := s.ReadInto(bufs, sizes)
 			if errors.Is(err, net.ErrClosed) {
 				return 0, net.ErrClosed
 			}
@@ -73,41 +76,85 @@ func (b *Bind) receiveFrom(s *socket) conn.ReceiveFunc {
 
 // accept sorts a run of datagrams (stages 2 to 5) and reports whether any is
 // for the device.
-func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a arrival) (found bool) {
-	b.sources.learn(a.local, a.ifindex)
-	var owner *Endpoint
+func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatch.Arrival) (found bool) {
+	a.From, a.Local = canonical(a.From), canonicalAddr(a.Local)
+	b.sources.learn(a.Local, a.Interface)
+	var from sender
 	for i, buf := range bufs {
 		p := buf[:sizes[i]]
-		if k := classify(p); k != kindWireGuard {
-			sizes[i] = 0
-			b.handle(k, p, a)
-			continue
+		k := classify(p)
+		inner, relayed := p, false
+		if k == kindChannelData {
+			if inner, relayed = b.unframe(p, a.From, &from); relayed {
+				k = classify(inner)
+			}
+		} else {
+			from.direct(a.From)
 		}
-		if owner == nil {
-			owner = b.claims.lookup(claim{from: a.from})
-		}
-		if owner == nil {
-			sizes[i] = 0
+		sizes[i] = 0
+		switch {
+		case k == kindSealed:
+			b.sealed(inner, from.claim)
+		case k != kindWireGuard:
+			b.handle(k, p, relayed, a)
+		case !from.known(b):
 			b.counters.unknownSource.Add(1)
-			continue
+		case isHandshake(inner) && !b.handshakeFor(from.owner, inner):
+		default:
+			if relayed {
+				copy(buf, inner)
+			}
+			sizes[i], eps[i] = len(inner), from.owner
+			found = true
 		}
-		if isHandshake(p) && !b.handshakeFor(owner, p) {
-			sizes[i] = 0
-			continue
-		}
-		eps[i] = owner
-		found = true
 	}
 	return found
 }
 
-// handle passes on what is not WireGuard's.
-func (b *Bind) handle(k packetKind, p []byte, a arrival) {
-	switch k {
-	case kindSTUN, kindChannelData:
-		b.handler.STUN(p, a.local, a.from)
-	case kindSealed:
-		b.sealed(p, claim{from: a.from})
+// sender is whom datagrams are from. A run has one, nearly always, so that it is
+// looked up once.
+type sender struct {
+	claim
+	channel uint16 // that they came by; 0: none
+	found   bool   // owner has been looked up
+	owner   *Endpoint
+}
+
+// direct makes s the sender of what came from an address by itself.
+func (s *sender) direct(from netip.AddrPort) {
+	if s.channel != 0 || s.from != from {
+		*s = sender{claim: claim{from: from}}
+	}
+}
+
+// known says whether the sender is a peer's address.
+func (s *sender) known(b *Bind) bool {
+	if !s.found {
+		s.owner, s.found = b.claims.lookup(s.claim), true
+	}
+	return s.owner != nil
+}
+
+// unframe returns what ChannelData from an address carries, and makes s its
+// sender. It is false where that is no relay's in use, or no channel of ours.
+func (b *Bind) unframe(p []byte, from netip.AddrPort, s *sender) (inner []byte, ok bool) {
+	number := binary.BigEndian.Uint16(p)
+	if s.channel != number {
+		r, peer, ok := b.handler.Channel(number, from)
+		if !ok {
+			return nil, false
+		}
+		*s = sender{claim: claim{r, peer}, channel: number}
+	}
+	return p[channelHeaderSize:][:binary.BigEndian.Uint16(p[2:])], true
+}
+
+// handle passes on what is not WireGuard's. What a relay has wrapped it gets
+// as it came: whoever asked for it there knows what it is.
+func (b *Bind) handle(k packetKind, p []byte, relayed bool, a udpbatch.Arrival) {
+	switch {
+	case relayed || k == kindSTUN || k == kindChannelData:
+		b.handler.STUN(p, a.Local, a.From)
 	default:
 		b.counters.junk.Add(1)
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
@@ -36,7 +37,7 @@ func TestAcceptSortsABatch(t *testing.T) {
 	for i, p := range run {
 		sizes[i] = copy(bufs[i], p.data)
 	}
-	a := arrival{from: stranger, local: home, ifindex: 9}
+	a := udpbatch.Arrival{From: stranger, Local: home, Interface: 9}
 	if !b.accept(bufs[:len(run)], sizes, eps, a) {
 		t.Error("nothing for the device")
 	}
@@ -75,7 +76,7 @@ func TestUnknownSource(t *testing.T) {
 	for i := range 3 {
 		sizes[i] = copy(bufs[i], wireGuardMessage(4, 64))
 	}
-	if b.accept(bufs[:3], sizes, eps, arrival{from: stranger}) {
+	if b.accept(bufs[:3], sizes, eps, udpbatch.Arrival{From: stranger}) {
 		t.Error("a packet from nobody reached the device")
 	}
 	if got, want := b.Counters(), (Counters{UnknownSource: 3}); got != want {
@@ -116,16 +117,17 @@ func TestReadErrors(t *testing.T) {
 		&net.OpError{Op: "read", Err: syscall.ENOMEM}, temporary(false), temporary(true), errors.New("odd"),
 	} {
 		const failures = 2000
-		c := &fakeConn{reads: make(chan func(b, oob []byte) (int, int, netip.AddrPort, error), failures+1)}
+		c := &fakeConn{reads: make(chan func([][]byte, []int) (int, netip.AddrPort, error), failures+1)}
 		for range failures {
-			c.reads <- func(_, _ []byte) (int, int, netip.AddrPort, error) { return 0, 0, netip.AddrPort{}, failure }
+			c.reads <- func([][]byte, []int) (int, netip.AddrPort, error) { return 0, netip.AddrPort{}, failure }
 		}
-		c.reads <- func(b, _ []byte) (int, int, netip.AddrPort, error) {
-			return copy(b, wireGuardMessage(4, 32)), 0, stranger, nil
+		c.reads <- func(bufs [][]byte, sizes []int) (int, netip.AddrPort, error) {
+			sizes[0] = copy(bufs[0], wireGuardMessage(4, 32))
+			return 1, stranger, nil
 		}
 		b := NewBind(BindConfig{Handler: newRecorder()})
 		b.NewEndpoint(nameA, nil).AddSource(nil, stranger)
-		fn := b.receiveFrom(&socket{conn: c})
+		fn := b.receiveFrom(&socket{c})
 		bufs, sizes, eps := newBatch()
 		inARow, pauses := 0, 0
 		for n := 0; n == 0; {
@@ -159,7 +161,9 @@ func TestReadErrors(t *testing.T) {
 // plainRelay is a Relay that does nothing.
 type plainRelay struct{ _ int }
 
-func (*plainRelay) Send([]byte, netip.AddrPort) error { return nil }
+func (*plainRelay) Send([]byte, netip.AddrPort) error     { return nil }
+func (*plainRelay) Server() netip.AddrPort                { return netip.AddrPort{} }
+func (*plainRelay) Channel(netip.AddrPort) (uint16, bool) { return 0, false }
 
 func TestRelayed(t *testing.T) {
 	checkLeaks(t)

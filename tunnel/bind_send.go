@@ -11,12 +11,13 @@ import (
 //  1. The device calls Send with a batch of encrypted packets of one peer.
 //  2. A handshake message is copied into the endpoint, for the path to come.
 //  3. Without a path the rest is dropped, and a path is asked for.
-//  4. A relayed path takes the packets one by one.
-//  5. A direct path knows the peer's address and how to send from its local
+//  4. A direct path knows the peer's address and how to send from its local
 //     one; both are prepared, unless a local address changed since.
-//  6. socket.write joins equal packets and hands them to the kernel.
+//  5. A relayed path takes the packets to the relay, each as ChannelData. Until
+//     the relay has bound a channel they go one by one, as it sees fit.
+//  6. socket.write has the kernel cut equal packets of one large send.
 //
-// Nothing here allocates per packet.
+// Nothing here allocates or copies per packet, and peers share no lock.
 
 // Send sends what WireGuard has for a peer. A peer without a path is no error.
 // An error means that packets were lost, which WireGuard bears.
@@ -47,13 +48,21 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 
 // transmit sends bufs on a route of e.
 func (b *Bind) transmit(e *Endpoint, r *route, bufs [][]byte) error {
-	if r.Relay == nil {
-		if r.src != nil && r.made != b.sources.current() {
-			next := b.sources.route(r.Path)
-			e.route.CompareAndSwap(r, next) // fails when the path changed: then it is newer
-			r = next
-		}
-		return b.write(bufs, r.Remote, r.src)
+	if r.Relay != nil {
+		return b.relay(r, bufs)
+	}
+	if r.src != nil && r.made != b.sources.current() {
+		next := b.sources.route(r.Path)
+		e.route.CompareAndSwap(r, next) // fails when the path changed: then it is newer
+		r = next
+	}
+	return b.write(bufs, r.Remote, 0, r.src)
+}
+
+// relay sends bufs through the route's relay.
+func (b *Bind) relay(r *route, bufs [][]byte) error {
+	if number, ok := r.Relay.Channel(r.Remote); ok {
+		return b.write(bufs, r.Relay.Server(), number, nil)
 	}
 	var first error
 	for _, p := range bufs {
@@ -68,21 +77,21 @@ func (b *Bind) transmit(e *Endpoint, r *route, bufs [][]byte) error {
 // unless that is the zero Addr. Where the system can send from there no more,
 // it leaves from where the kernel chooses. It does not keep p.
 func (b *Bind) SendTo(p []byte, local netip.Addr, to netip.AddrPort) error {
-	return b.write([][]byte{p}, canonical(to), b.sources.get(canonicalAddr(local)))
+	return b.write([][]byte{p}, canonical(to), 0, b.sources.get(canonicalAddr(local)))
 }
 
 // write sends a batch to one address. A failure that the source address may
 // have caused is tried once without it; when that helps, it was the cause.
-func (b *Bind) write(bufs [][]byte, to netip.AddrPort, src *source) error {
+func (b *Bind) write(bufs [][]byte, to netip.AddrPort, channel uint16, src *source) error {
 	s, err := b.socketFor(to.Addr())
 	if err != nil {
 		return err
 	}
 	if src == nil || src.control == nil || src.local.Is4() != to.Addr().Is4() {
-		return s.write(bufs, to, nil)
+		return s.write(bufs, to, channel, nil)
 	}
-	if err = s.write(bufs, to, src.control); isSourceError(err) {
-		if retry := s.write(bufs, to, nil); retry == nil {
+	if err = s.write(bufs, to, channel, src.control); isSourceError(err) {
+		if retry := s.write(bufs, to, channel, nil); retry == nil {
 			b.sources.disown(src)
 			return nil
 		}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
 // maxSources bounds the local addresses that are remembered. Privacy addresses
@@ -117,7 +119,7 @@ func (s *sources) route(p Path) *route {
 }
 
 func newSource(local netip.Addr, ifindex int) *source {
-	return &source{local: local, ifindex: ifindex, control: sourceControl(local, ifindex)}
+	return &source{local: local, ifindex: ifindex, control: udpbatch.Source(local, ifindex)}
 }
 
 // interfaceOf returns the index of the interface that has the address, or 0.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
 var (
@@ -59,14 +61,14 @@ func TestSendFromLocal(t *testing.T) {
 // seen again.
 func TestSourceComesBack(t *testing.T) {
 	unreachable, lost := false, true
-	c := &fakeConn{write: func(_, oob []byte) error {
-		if unreachable || lost && readControl(oob).local == gone {
+	c := &fakeConn{write: func(_, source []byte) error {
+		if unreachable || lost && len(source) > 0 {
 			return syscall.EINVAL
 		}
 		return nil
 	}}
 	b := NewBind(BindConfig{Handler: newRecorder()})
-	b.v4.Store(&socket{conn: c})
+	b.v4.Store(&socket{c})
 	e := b.NewEndpoint(nameA, nil)
 	e.SetPath(Path{Local: gone, Remote: stranger})
 	data := [][]byte{wireGuardMessage(typeTransport, 64)}
@@ -78,9 +80,12 @@ func TestSourceComesBack(t *testing.T) {
 		if err := b.Send(data, e); err != nil {
 			t.Fatalf("%s: %v", step, err)
 		}
-		from := c.sent[len(c.sent)-1].from
-		if from.ifindex != ifindex || (from.local == gone) != (ifindex > 0) || c.tries != tries {
-			t.Errorf("%s: from %v on %d in %d tries, want on %d in %d", step, from.local, from.ifindex, c.tries, ifindex, tries)
+		var want []byte
+		if ifindex > 0 {
+			want = udpbatch.Source(gone, ifindex)
+		}
+		if got := c.sent[len(c.sent)-1].source; got != string(want) || c.tries != tries {
+			t.Errorf("%s: from %x in %d tries, want %x in %d", step, got, c.tries, want, tries)
 		}
 	}
 	send("address not ours", 0, 2)
@@ -130,26 +135,6 @@ func TestSourcesLearn(t *testing.T) {
 	if n := len(*s.current()); n > maxSources {
 		t.Errorf("%d sources are remembered, want at most %d", n, maxSources)
 	}
-}
-
-// TestControlRoundTrip reads what sourceControl writes.
-func TestControlRoundTrip(t *testing.T) {
-	for _, a := range []string{"192.0.2.1", "2001:db8::1"} {
-		local := netip.MustParseAddr(a)
-		oob := appendSegment(sourceControl(local, 5), 1400)
-		if got := readControl(oob); got.local != local || got.ifindex != 5 {
-			t.Errorf("read %v on %d, want %v on 5", got.local, got.ifindex, local)
-		}
-	}
-}
-
-func FuzzReadControl(f *testing.F) {
-	f.Add(sourceControl(home, 1))
-	f.Add(appendSegment(sourceControl(netip.IPv6Loopback(), 1), 100))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, oob []byte) {
-		readControl(oob) // must not panic
-	})
 }
 
 func TestInterfaceOf(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
@@ -93,7 +94,7 @@ func TestCrossing(t *testing.T) {
 
 // arrive reports whether the device gets a packet from an address.
 func arrive(b *Bind, p []byte, from netip.AddrPort) bool {
-	return b.accept([][]byte{p}, []int{len(p)}, make([]conn.Endpoint, 1), arrival{from: from})
+	return b.accept([][]byte{p}, []int{len(p)}, make([]conn.Endpoint, 1), udpbatch.Arrival{From: from})
 }
 
 // TestInitiationsCross has packets waiting on both sides of two real devices

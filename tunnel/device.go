@@ -205,6 +205,16 @@ func (h *underlayHandler) STUN(b []byte, local netip.Addr, from netip.AddrPort) 
 	}
 }
 
+// Channel asks the underlay whose a channel is.
+func (h *underlayHandler) Channel(number uint16, from netip.AddrPort) (Relay, netip.AddrPort, bool) {
+	if u := h.underlay.Load(); u != nil {
+		if r, peer, ok := u.Channel(from, number); ok {
+			return r, peer, true
+		}
+	}
+	return nil, netip.AddrPort{}, false
+}
+
 // Datagram gives a sealed message to the peer's session.
 func (*underlayHandler) Datagram(b []byte, from *Endpoint) {
 	if len(b) > 1 && from.onSealed != nil && signaling.IsFrame(b[1:]) {

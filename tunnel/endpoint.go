@@ -12,6 +12,15 @@ import (
 // Relay carries datagrams through a TURN allocation of this node. Relays are
 // compared and used as map keys, so implementations are pointers.
 type Relay interface {
+	// Server is the address of the TURN server.
+	Server() netip.AddrPort
+
+	// Channel returns the number of the channel that the server has bound to
+	// the address "to" (RFC 8656 section 12), and false while there is none:
+	// then Send sends, and brings it about. It allocates nothing and takes no
+	// lock.
+	Channel(to netip.AddrPort) (number uint16, ok bool)
+
 	// Send sends b to the address "to", as the allocation's relayed address.
 	// It must not block and must not keep b. Safe for concurrent use.
 	Send(b []byte, to netip.AddrPort) error

@@ -15,7 +15,7 @@ import (
 // newFake returns a Bind whose IPv4 socket is the test's.
 func newFake() (*Bind, *fakeConn) {
 	b, c := NewBind(BindConfig{Handler: newRecorder()}), &fakeConn{}
-	b.v4.Store(&socket{conn: c})
+	b.v4.Store(&socket{c})
 	return b, c
 }
 
@@ -193,7 +193,10 @@ func TestClaims(t *testing.T) {
 	owner(oldest, second)
 }
 
-type failingRelay struct{ sent int }
+type failingRelay struct {
+	plainRelay
+	sent int
+}
 
 func (r *failingRelay) Send([]byte, netip.AddrPort) error {
 	if r.sent++; r.sent == 2 {

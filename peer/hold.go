@@ -1,0 +1,170 @@
+package peer
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+const (
+	// maxHeld is how many relays are held of each address family, where more are
+	// known: one that works and one that is ready. The families do not stand in
+	// for each other: peers of the one cannot be reached through the other.
+	maxHeld = 2
+
+	// A relay gives way to one that is better by a fifth and 5 ms, for three
+	// probes or more.
+	aheadBy  = 5 * time.Millisecond
+	aheadFor = 3 * probeEvery
+)
+
+// measure is what probes have shown of the way to a server. It is pure.
+type measure struct {
+	rtt    time.Duration // smoothed; 0: never answered
+	loss   float64       // smoothed share of the requests without an answer
+	silent bool          // the newest have none
+}
+
+// weight of a new sample in the averages.
+const weight = 0.25
+
+// answered takes the time that an answer took, after so many requests without.
+func (m *measure) answered(rtt time.Duration, lost int) {
+	m.silent = false
+	rtt = max(rtt, time.Microsecond)
+	if m.rtt == 0 {
+		m.rtt = rtt
+		return
+	}
+	m.rtt += time.Duration(weight * float64(rtt-m.rtt))
+	m.loss += weight * (float64(lost)/float64(lost+1) - m.loss)
+}
+
+// cost orders servers: the round trip, and what waiting for lost packets adds.
+func (m *measure) cost() time.Duration {
+	if m.rtt == 0 {
+		return time.Hour
+	}
+	return m.rtt + time.Duration(m.loss*float64(probeRTO))
+}
+
+// standing is how a server stands when the relays to hold are chosen.
+type standing struct {
+	server *server
+	measure
+	held      bool
+	failed    bool      // no allocation was to be had
+	allocated bool      // there is one
+	busy      bool      // somebody sends through it
+	ahead     time.Time // better than a held one since; zero: it is not
+}
+
+// ready says that the relay works, as far as is known.
+func (s *standing) ready() bool { return s.held && s.allocated && !s.silent }
+
+// hopeful says that the relay works or is about to.
+func (s *standing) hopeful() bool { return s.held && !s.failed && !s.silent }
+
+// hold chooses the relays to hold among the servers of one address family, in
+// place. It is pure. New ones come before old ones go, and none goes through
+// which somebody sends.
+func hold(all []*standing, now time.Time) {
+	slices.SortFunc(all, func(a, b *standing) int {
+		return cmp.Or(cmp.Compare(a.cost(), b.cost()), a.server.addr.Compare(b.server.addr))
+	})
+	if len(all) <= maxHeld {
+		for _, s := range all {
+			s.held = true
+		}
+		return
+	}
+	hopeful, ready := 0, 0
+	var worst *standing // of those that work
+	for _, s := range all {
+		if s.hopeful() {
+			hopeful++
+		}
+		if s.ready() {
+			ready++
+			worst = s
+		}
+	}
+	for _, s := range all {
+		if s.held || s.failed || s.silent || s.rtt == 0 {
+			s.ahead = time.Time{}
+			continue
+		}
+		if hopeful < maxHeld {
+			s.held = true
+			hopeful++
+			continue
+		}
+		switch {
+		case worst == nil || ready > maxHeld || s.cost()+max(aheadBy, worst.cost()/5) > worst.cost():
+			s.ahead = time.Time{}
+		case s.ahead.IsZero():
+			s.ahead = now
+		case now.Sub(s.ahead) >= aheadFor && hopeful == maxHeld:
+			s.held, s.ahead = true, time.Time{}
+			hopeful++
+		}
+	}
+	if ready > maxHeld && !worst.busy {
+		worst.held = false
+	}
+	for _, s := range all {
+		if s.held && (s.failed || s.silent) && !s.busy && ready >= maxHeld {
+			s.held = false
+		}
+	}
+}
+
+// hold has the allocations kept that are worth it.
+func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) {
+	now := time.Now()
+	families := make(map[bool][]*standing)
+	for s, h := range running {
+		r := s.relay.Load()
+		h.standing = standing{
+			server: s, measure: s.probe.measured(), held: h.stop != nil, ahead: h.ahead,
+			failed: s.trouble.Load() != nil, allocated: r != nil, busy: r != nil && r.inUse(now),
+		}
+		is4 := s.addr.Addr().Is4()
+		families[is4] = append(families[is4], &h.standing)
+	}
+	for _, all := range families {
+		hold(all, now)
+	}
+	for _, h := range running {
+		h.set(ctx, h.held)
+		if !h.held && (h.rtt > 0 || h.silent) {
+			u.settle(h.server) // no relay is on its way
+		}
+	}
+}
+
+// holding is a server as Run's goroutine knows it.
+type holding struct {
+	standing
+	forget context.CancelFunc // ends its probes
+	stop   func()             // gives the allocation up; nil: none is held
+}
+
+// set has the server's allocation kept or not. The server takes one at a time,
+// so it returns when an old one was given up, which waits for nobody.
+func (h *holding) set(ctx context.Context, held bool) {
+	switch {
+	case held && h.stop == nil && ctx.Err() == nil:
+		ctx, cancel := context.WithCancel(ctx)
+		s, done := h.server, make(chan struct{})
+		go func() {
+			defer close(done)
+			s.keepRelay(ctx)
+		}()
+		h.stop = func() { cancel(); <-done }
+	case !held && h.stop != nil:
+		h.stop()
+		h.stop = nil
+	}
+}
