@@ -28,7 +28,7 @@ func TestBench(t *testing.T) {
 	}
 	dir := t.TempDir()
 	o := &options{
-		rounds: 1, seconds: 0.2, warmUp: 0.1, profile: 1, out: filepath.Join(dir, "BENCHMARKS.md"),
+		rounds: 1, seconds: 0.3, warmUp: 0.2, profile: 1, out: filepath.Join(dir, "BENCHMARKS.md"),
 		only: list{baseline, "direct", "relay pion", "relay p2ptun"},
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

@@ -8,7 +8,7 @@ import (
 )
 
 // microPackages hold what a packet passes through.
-var microPackages = []string{"./tun", "./tunnel", "./peer", "./signaling/hub"}
+var microPackages = []string{"./internal/udpbatch", "./tun", "./tunnel", "./peer", "./signaling/hub"}
 
 // microTime is how long each micro-benchmark runs.
 const microTime = "200ms"

@@ -11,8 +11,9 @@ import (
 // batchSize is how many datagrams a load hands to the kernel at once.
 const batchSize = 64
 
-// batch is datagrams for sendmmsg and recvmmsg on a connected socket, or from
-// anybody. Not safe for concurrent use.
+// batch is datagrams for sendmmsg on a connected socket, or from recvmmsg. It
+// is not udpbatch's, so that the load stays the same whatever becomes of what is
+// measured. Not safe for concurrent use.
 type batch struct {
 	bufs [][]byte // all of one size
 	hdrs []unix.Mmsghdr

@@ -33,14 +33,16 @@ type relayLoad struct {
 	flows           int  // of an allocation and a channel each
 	down            bool // from the peer to the client
 	super           bool // sent as super-packets, received joined
+	rate            int  // packets per second; 0: as many as can be
 }
 
 var relayLoads = []relayLoad{
-	{"1 flow, client→peer", "up", 1, false, false},
-	{"1 flow, peer→client", "down", 1, true, false},
-	{"16 flows in bursts of 4, client→peer", "up16", 16, false, false},
-	{"1 flow, client→peer, super-packets", "super up", 1, false, true},
-	{"1 flow, peer→client, super-packets", "super down", 1, true, true},
+	{title: "1 flow, client→peer", quantity: "up", flows: 1},
+	{title: "1 flow, peer→client", quantity: "down", flows: 1, down: true},
+	{title: "16 flows in bursts of 4, client→peer", quantity: "up16", flows: 16},
+	{title: "1 flow, client→peer, super-packets", quantity: "super up", flows: 1, super: true},
+	{title: "1 flow, peer→client, super-packets", quantity: "super down", flows: 1, down: true, super: true},
+	{title: "1 flow, client→peer, 20,000 packets/s", quantity: "steady", flows: 1, rate: 20_000},
 }
 
 // mostFlows is how many a load has at most.
@@ -161,10 +163,20 @@ func (l relayLoad) batch() *batch {
 // send sends by all flows in turn for a while.
 func (l relayLoad) send(ctx context.Context, flows []flow, seconds float64, counter *int) error {
 	size, number := l.packet()
-	end := time.Now().Add(time.Duration(seconds * float64(time.Second)))
-	for time.Now().Before(end) && ctx.Err() == nil {
+	sent := 0
+	for start := time.Now(); ctx.Err() == nil; {
+		past := time.Since(start).Seconds()
+		if past >= seconds {
+			return nil
+		}
 		for _, f := range flows {
 			n := f.burst
+			if l.rate > 0 {
+				if n = min(n, int(past*float64(l.rate))-sent); n == 0 {
+					time.Sleep(pace)
+					continue
+				}
+			}
 			if counter != nil {
 				next := uint64(*counter)
 				for _, buf := range f.batch.bufs[:n] {
@@ -178,6 +190,7 @@ func (l relayLoad) send(ctx context.Context, flows []flow, seconds float64, coun
 			if err != nil {
 				return err
 			}
+			sent += n
 			if counter != nil {
 				*counter += n * len(f.batch.bufs[0]) / size
 			}

@@ -184,7 +184,7 @@ func (r *report) writeTunnels(b *bytes.Buffer) {
 }
 
 func (r *report) writeRelays(b *bytes.Buffer) {
-	fmt.Fprintf(b, "## Relays alone\nChannelData of %s bytes to and from one peer, as fast as it goes. The server has a processor of its own, the load and the sink another. Plain packets are sent one by one with sendmmsg; super-packets with UDP_SEGMENT, and received with UDP_GRO. "+
+	fmt.Fprintf(b, "## Relays alone\nChannelData of %s bytes to and from one peer, as fast as it goes where no rate is given. The server has a processor of its own, the load and the sink another. Plain packets are sent one by one with sendmmsg; super-packets with UDP_SEGMENT, and received with UDP_GRO. "+
 		"Where less than %.1f %% is lost the load was the limit: then CPU s/GB counts, not the rate.\n\n", "1,280", 100*generatorLimit)
 	var names []string
 	for _, c := range r.relays {

@@ -54,13 +54,15 @@ func (k sink) stream(send func(seconds float64, counter *int) error, warmUp, sec
 		s.took = time.Since(start)
 		err = errors.Join(err, counted())
 	}
-	k.conn.SetReadDeadline(time.Now().Add(quiet))
+	k.conn.SetReadDeadline(time.Now()) // see count
 	r := <-done
 	s.received = r.received
 	return s, errors.Join(err, r.err)
 }
 
-// count reads until the deadline that is set on the socket has passed.
+// count reads until the deadline that is set on the socket has passed, and
+// then until nothing has come for a while: a busy machine is slow to deliver,
+// and an expired deadline hides what is there.
 func (k sink) count() (received int, err error) {
 	raw, err := k.conn.SyscallConn()
 	if err != nil {
@@ -72,14 +74,21 @@ func (k sink) count() (received int, err error) {
 	}
 	b := newBatch(batchSize, size)
 	var seen bitmap
+	idle := false // since the last deadline
 	for {
 		n, err := b.receive(raw)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return received, nil
+			if idle {
+				return received, nil
+			}
+			idle = true
+			k.conn.SetReadDeadline(time.Now().Add(quiet))
+			continue
 		}
 		if err != nil {
 			return received, err
 		}
+		idle = false
 		for i := range n {
 			content, each := b.bufs[i][:b.size(i)], b.segmentSize(i)
 			for ; len(content) >= k.header+8; content = content[min(each, len(content)):] {

@@ -21,7 +21,7 @@ const (
 	sinkBuffer = 32 << 20
 
 	// quiet is how long nothing may arrive until nothing will.
-	quiet = 200 * time.Millisecond
+	quiet = 100 * time.Millisecond
 
 	// pace is how long a sender with a rate sleeps when nothing is due.
 	pace = 200 * time.Microsecond
