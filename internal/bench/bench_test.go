@@ -45,22 +45,34 @@ func TestBench(t *testing.T) {
 		t.Fatalf("%d contenders and %d relays, want 2 and 2", len(r.contenders), len(r.relays))
 	}
 	for _, c := range r.contenders {
+		for _, q := range []string{"tcp1", "tcp8 back", "tcp1 cpu a", "tcp1 cpu b", "rss tcp a", "ping p50", "fair loaded p99"} {
+			if s := r.results.get(c.name, q); s.count != 1 || s.median <= 0 {
+				t.Errorf("%s: %s: %+v, want one value", c.name, q, s)
+			}
+		}
 		for _, table := range tunnelTables {
 			for _, row := range table.rows {
-				if strings.HasSuffix(row.quantity, relayProcess) || strings.HasPrefix(row.quantity, "rss rest") {
-					continue // none between them; no rest
-				}
-				if s := r.results.get(c.name, row.quantity); s.count != 1 || !row.alone && s.median <= 0 && !strings.HasSuffix(row.quantity, "clean") {
-					t.Errorf("%s: %s: %+v, want one value", c.name, row.title, s)
+				q := row.quantity
+				switch {
+				case strings.HasSuffix(q, relayProcess), strings.HasPrefix(q, "rss rest"): // nothing is between them; no rest
+				case strings.HasPrefix(q, "udp") && !strings.HasSuffix(q, "loss"): // nothing may arrive on a busy machine
+				case r.results.get(c.name, q).count != 1:
+					t.Errorf("%s: %s was not measured", c.name, q)
 				}
 			}
 		}
 	}
 	for _, c := range r.relays {
+		delivered := 0.0
 		for _, l := range relayLoads {
-			if s := r.relayResults.get(c.name, l.quantity+" cpu"); s.count != 1 || s.median <= 0 {
+			s := r.relayResults.get(c.name, l.quantity)
+			if s.count != 1 {
 				t.Errorf("relay %s: %s: %+v, want one value", c.name, l.title, s)
 			}
+			delivered += s.median
+		}
+		if delivered == 0 {
+			t.Errorf("relay %s has delivered nothing", c.name)
 		}
 	}
 	if err := r.write(); err != nil {
@@ -70,7 +82,7 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| | wireguard-go | p2ptun direct |", "| | pion | p2ptun hub |", "## Goals", "p2ptun hub: CPU s/GB, of pion's"} {
+	for _, want := range []string{"| | wireguard-go | p2ptun direct |", "| | pion | p2ptun hub |", "## Goals"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("the report has no %q:\n%s", want, b)
 		}

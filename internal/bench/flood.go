@@ -30,16 +30,16 @@ func udpStep(quantity string, size int) func(*trial, context.Context) (string, e
 		if err != nil {
 			return "", err
 		}
+		t.add(quantity, s.rate()/1e3)
+		t.add(quantity+" loss", 100*s.loss())
 		if s.received == 0 {
-			return "", fmt.Errorf("nothing of %d packets arrived", s.sent)
+			return fmt.Sprintf("nothing of %d packets arrived", s.sent), nil
 		}
 		var all time.Duration
 		for _, d := range cpu {
 			all += d
 		}
 		each := all.Seconds() * 1e6 / float64(s.received)
-		t.add(quantity, s.rate()/1e3)
-		t.add(quantity+" loss", 100*s.loss())
 		t.add(quantity+" cpu", each)
 		clean, err := l.search(ctx, 2*s.rate())
 		if err != nil {

@@ -89,13 +89,13 @@ func (l relayLoad) run(t *trial, ctx context.Context, s *relayServer) (string, e
 	if err != nil {
 		return "", err
 	}
+	t.add(l.quantity, got.rate()/1e3)
+	t.add(l.quantity+" loss", 100*got.loss())
 	if got.received == 0 {
-		return "", fmt.Errorf("nothing of %d packets arrived", got.sent)
+		return fmt.Sprintf("nothing of %d packets arrived", got.sent), nil
 	}
 	cost := cpu.Seconds() / (float64(got.received) * relayPayload / 1e9)
-	t.add(l.quantity, got.rate()/1e3)
 	t.add(l.quantity+" cpu", cost)
-	t.add(l.quantity+" loss", 100*got.loss())
 	return fmt.Sprintf("%.0f k/s, %.2f Gbit/s, %.2f CPU s/GB, %.1f %% lost", got.rate()/1e3, got.rate()*relayPayload*8/1e9, cost, 100*got.loss()), nil
 }
 
