@@ -9,6 +9,7 @@ import (
 	"net"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/procs"
 	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
 	"golang.org/x/sync/errgroup"
@@ -39,6 +40,7 @@ func (s *session) run(e env, o *upOptions) error {
 	c := newControl(node, stop)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.serve(ctx, s.listener) })
+	g.Go(func() error { return procs.Run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ready:
