@@ -57,7 +57,7 @@ func TestRun(t *testing.T) {
 			}
 		}()
 	}
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(3 * time.Second)
 	one, two := false, false
 	for !two && time.Now().Before(end) {
 		n := runtime.GOMAXPROCS(0)
