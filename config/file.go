@@ -34,6 +34,8 @@ type File struct {
 	RelayOnly bool   `toml:"relay_only"`
 	LogLevel  string `toml:"log_level"`
 	LogFormat string `toml:"log_format"`
+
+	Relay []string `toml:"relay"` // as ParseRelay takes them, or @FILE
 }
 
 const maxConfigFile = 1 << 20 // bytes

@@ -107,10 +107,18 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.tasks, ctx = errgroup.WithContext(ctx)
 	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
+	moved := make(chan struct{}, 1)
+	if len(n.cfg.Relays) > 0 {
+		d.tasks.Go(func() error { n.resolveRelays(ctx, moved); return nil })
+	}
 	d.tasks.Go(func() error {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
 			d.bind.NetworkChanged()
 			d.underlay.SetAddresses(addrs)
+			select {
+			case moved <- struct{}{}:
+			default:
+			}
 			n.hub.Moved(hasAddress)
 		})
 	})

@@ -18,6 +18,7 @@ type upOptions struct {
 	configFile string
 	foreground bool
 	log        logFlags
+	relays     []config.Relay // what Relay stands for, once it was read
 }
 
 // parseUp reads the flags, and from the config file what they leave open.
@@ -35,6 +36,7 @@ func parseUp(args []string) (*upOptions, error) {
 	fs.StringVar(&o.Socket, "socket", "", "`PATH` of the control socket (default /run/p2ptun/<interface>.sock)")
 	port := fs.Uint("port", 0, "UDP port `N` (default: drawn once, then kept)")
 	fs.BoolVar(&o.RelayOnly, "relay-only", false, "use relays alone, and hide this machine's addresses from peers")
+	fs.Var((*list)(&o.Relay), "relay", "use this relay as well: `URI` turn:USER:PASSWORD@HOST:PORT, or @FILE or - with one in each line; may be repeated")
 	o.log.add(fs)
 	rest, err := parse(fs, args, 1)
 	if err != nil {
@@ -101,6 +103,9 @@ func (o *upOptions) merge(f config.File, fs *flag.FlagSet) {
 	take("log-format", &o.log.format, f.LogFormat, "text")
 	if !given(fs, "port") {
 		o.Port = f.Port
+	}
+	if !given(fs, "relay") {
+		o.Relay = f.Relay
 	}
 	if !given(fs, "relay-only") {
 		o.RelayOnly = f.RelayOnly
