@@ -32,6 +32,7 @@ type File struct {
 	Socket    string `toml:"socket"`
 	Port      uint16 `toml:"port"`
 	RelayOnly bool   `toml:"relay_only"`
+	NoGSO     bool   `toml:"no_gso"`
 	LogLevel  string `toml:"log_level"`
 	LogFormat string `toml:"log_format"`
 

@@ -36,6 +36,7 @@ type server struct {
 	relay    atomic.Pointer[Relay]      // nil: none
 	held     atomic.Bool                // an allocation is kept, or tried for
 	trouble  atomic.Pointer[trouble]    // of the newest try for an allocation; nil: none
+	judged   reflexive                  // where joined datagrams were tested; keepReflexive owns it
 	renewed  chan struct{}              // credentials came
 	verify   chan struct{}              // the allocation may be lost: look
 

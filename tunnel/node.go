@@ -22,6 +22,7 @@ type Config struct {
 	Interface string       // name of the TUN interface
 	Port      uint16       // UDP port; 0: the one kept in Node, else a random one
 	RelayOnly bool         // offer and take relayed candidates alone
+	NoGSO     bool         // packets pass the kernel one by one, UDP's and the interface's
 	Log       *slog.Logger
 
 	// Relays are used beside the hub's: at most config.MaxRelays.

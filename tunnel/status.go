@@ -34,8 +34,15 @@ type SelfStatus struct {
 	Expires   *time.Time   `json:"expires"`
 	Interface string       `json:"interface"`
 	Port      uint16       `json:"port"` // UDP
+	GSO       GSOStatus    `json:"gso"`
 
 	Relays []RelayStatus `json:"relays"` // all that are known, by address; the best are held
+}
+
+// GSOStatus says whether packets pass the kernel many at a time, or why not.
+type GSOStatus struct {
+	On  bool   `json:"on"`
+	Why string `json:"why"` // "" while it is on
 }
 
 // NATStatus is how the NAT before this machine behaves (RFC 4787); "" is not
@@ -117,6 +124,7 @@ func (n *Node) status(now time.Time) *Status {
 		return s
 	}
 	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
+	s.Self.GSO.On, s.Self.GSO.Why = n.tunnel.bind.Joining()
 	s.Self.Relays = relayStatus(n.tunnel.underlay.Relays())
 	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
 		s.Self.Addresses, s.Self.Expires = own.Addresses(n.self.Network), expires(own)

@@ -35,6 +35,7 @@ func parseUp(args []string) (*upOptions, error) {
 	fs.StringVar(&o.State, "state", "", "state directory `DIR` (default "+config.DefaultState+")")
 	fs.StringVar(&o.Socket, "socket", "", "`PATH` of the control socket (default /run/p2ptun/<interface>.sock)")
 	port := fs.Uint("port", 0, "UDP port `N` (default: drawn once, then kept)")
+	fs.BoolVar(&o.NoGSO, "no-gso", false, "pass packets to the kernel one by one, for one that gets many at a time wrong")
 	fs.BoolVar(&o.RelayOnly, "relay-only", false, "use relays alone, and hide this machine's addresses from peers")
 	fs.Var((*list)(&o.Relay), "relay", "use this relay as well: `URI` turn:USER:PASSWORD@HOST:PORT, or @FILE or - with one in each line; may be repeated")
 	o.log.add(fs)
@@ -106,6 +107,9 @@ func (o *upOptions) merge(f config.File, fs *flag.FlagSet) {
 	}
 	if !given(fs, "relay") {
 		o.Relay = f.Relay
+	}
+	if !given(fs, "no-gso") {
+		o.NoGSO = f.NoGSO
 	}
 	if !given(fs, "relay-only") {
 		o.RelayOnly = f.RelayOnly

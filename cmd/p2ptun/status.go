@@ -99,6 +99,9 @@ func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
 	}
 	printHub(w, s.Hub)
 	printRelays(w, s.Self.Relays)
+	if s.Self.GSO.Why != "" {
+		fmt.Fprintf(w, "packets pass the kernel one by one (GSO is off): %s\n", s.Self.GSO.Why)
+	}
 	fmt.Fprintln(w)
 	if len(s.Peers) == 0 {
 		fmt.Fprintln(w, "no other members; `p2ptun invite` prints what another machine needs to join")
