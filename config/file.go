@@ -32,8 +32,11 @@ type File struct {
 	Socket    string `toml:"socket"`
 	Port      uint16 `toml:"port"`
 	RelayOnly bool   `toml:"relay_only"`
+	NoGSO     bool   `toml:"no_gso"`
 	LogLevel  string `toml:"log_level"`
 	LogFormat string `toml:"log_format"`
+
+	Relay []string `toml:"relay"` // as ParseRelay takes them, or @FILE
 }
 
 const maxConfigFile = 1 << 20 // bytes

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -16,12 +17,13 @@ port = 41641
 relay_only = true
 log_level = "debug"
 log_format = "json"
+relay = ["turn:u:p@192.0.2.1", "@/etc/p2ptun/relays"]
 `
 
 func TestParseFile(t *testing.T) {
 	whole := File{
 		Name: "laptop", Interface: "p2p1", State: "/srv/p2ptun", Socket: "/run/p2p1.sock", Port: 41641,
-		RelayOnly: true, LogLevel: "debug", LogFormat: "json",
+		RelayOnly: true, LogLevel: "debug", LogFormat: "json", Relay: []string{"turn:u:p@192.0.2.1", "@/etc/p2ptun/relays"},
 	}
 	for _, c := range []struct {
 		name, text string
@@ -45,7 +47,7 @@ func TestParseFile(t *testing.T) {
 		{"too long", "#" + strings.Repeat("x", maxConfigFile), File{}, "too long"},
 	} {
 		got, err := ParseFile([]byte(c.text))
-		if got != c.want {
+		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 		if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
@@ -79,7 +81,7 @@ func TestLoadFile(t *testing.T) {
 		t.Error("a directory was taken")
 	}
 	if _, err := os.Stat(DefaultFile); err != nil {
-		if f, err := LoadFile(DefaultFile); err != nil || f != (File{}) {
+		if f, err := LoadFile(DefaultFile); err != nil || !reflect.DeepEqual(f, File{}) {
 			t.Errorf("no default file: %+v, %v, want nothing", f, err)
 		}
 	}
@@ -91,7 +93,7 @@ func FuzzParseFile(f *testing.F) {
 	f.Add([]byte("[a.b]\nc = [1, {d = 1979-05-27}]"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := ParseFile(b)
-		if err != nil && (got != File{} || err.Error() == "") {
+		if err != nil && (!reflect.DeepEqual(got, File{}) || err.Error() == "") {
 			t.Errorf("%+v with error %v", got, err)
 		}
 	})

@@ -89,6 +89,7 @@ func (l *loop) due(now time.Time) time.Time {
 			at = sooner(at, prefer.Add(time.Millisecond))
 		}
 	}
+	at = sooner(at, l.keepAt)
 	if l.current != nil { // for Snapshot
 		at = sooner(at, now.Add(silent))
 	}

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"cmp"
 	"net/netip"
 	"sync"
 	"time"
@@ -43,6 +42,7 @@ type checks struct {
 	pairs       map[pairKey]*pair
 	sources     map[netip.AddrPort]bool // authenticated addresses, at most maxRemotes
 	selected    pairKey                 // the agent's; zero: none yet
+	chosen      pairKey                 // ours, see best; zero: none yet
 	role        ice.AttrControl         // of the newest request of the agent
 	roleKnown   bool
 	proof       func() // called at each authentic check; must not block
@@ -224,44 +224,6 @@ func (p *pair) fresh(now time.Time) bool {
 	return !p.valid.IsZero() && now.Sub(p.valid) < validFor
 }
 
-// choice is a valid pair, described.
-type choice struct {
-	key        pairKey
-	remoteType CandidateType
-	nominated  bool
-	valid      time.Time
-	rtt        time.Duration
-	rank       uint64 // RFC 8445 section 6.1.2.3, without the role's bit
-}
-
-// direct says that neither end of the pair is a relay.
-func (c choice) direct() bool { return c.key.conn.relay == nil && c.remoteType != Relayed }
-
-func (c choice) path() Path {
-	return Path{Local: c.key.conn.source(), Remote: c.key.remote, Relay: c.key.conn.relay}
-}
-
-// best returns the pair to send on: the agent's, while it is valid; else the
-// best valid one, direct before relayed.
-func (s *checks) best(now time.Time) (choice, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := s.pairs[s.selected]; p != nil && p.fresh(now) {
-		return s.describeLocked(s.selected, p), true
-	}
-	var best choice
-	found := false
-	for k, p := range s.pairs {
-		if !p.fresh(now) {
-			continue
-		}
-		if c := s.describeLocked(k, p); !found || c.compare(best) > 0 {
-			best, found = c, true
-		}
-	}
-	return best, found
-}
-
 // newest is the time of the last response on any pair; zero: none yet.
 func (s *checks) newest() time.Time {
 	s.mu.Lock()
@@ -273,29 +235,4 @@ func (s *checks) newest() time.Time {
 		}
 	}
 	return t
-}
-
-func (s *checks) describeLocked(k pairKey, p *pair) choice {
-	remote, ok := s.announced[k.remote]
-	if !ok {
-		remote = announced{PeerReflexive, p.priority}
-	}
-	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
-	return choice{
-		key: k, remoteType: remote.typ, nominated: k == s.selected,
-		valid: p.valid, rtt: p.rtt, rank: lo<<32 + 2*hi,
-	}
-}
-
-// compare orders choices; it never calls two pairs equal, so the choice among
-// equally good ones is stable.
-func (c choice) compare(d choice) int {
-	if c.direct() != d.direct() {
-		if c.direct() {
-			return 1
-		}
-		return -1
-	}
-	return cmp.Or(cmp.Compare(c.rank, d.rank), c.key.remote.Compare(d.key.remote),
-		c.key.conn.local.Compare(d.key.conn.local))
 }

@@ -46,8 +46,8 @@ func TestBestPair(t *testing.T) {
 		{pairKey{host, ap("198.51.100.2:1")}, true},
 		{pairKey{host, ap("198.51.100.1:1")}, true},
 	}
-	for _, step := range steps {
-		s.answered(step.pair, now, time.Millisecond)
+	for i, step := range steps {
+		s.answered(step.pair, now, time.Duration(100-20*i)*time.Millisecond)
 		best(step.pair, step.direct)
 	}
 	s.choose(steps[4].pair)

@@ -213,6 +213,16 @@ func (g *generation) asked(m *stun.Message, local, remote ice.Candidate, _ *ice.
 	return false // the agent shall not select anything for it
 }
 
+// keep checks what is to stay valid beside the agent's pair, and returns when to
+// do it again; zero: not, as things stand.
+func (g *generation) keep(now time.Time) time.Time {
+	due, role, next := g.checks.standby(now)
+	for _, k := range due {
+		k.conn.check(k.remote, role)
+	}
+	return next
+}
+
 // state is the agent's state in the words of RFC 8445, but for what the pairs
 // say better.
 func (g *generation) state(now time.Time) string {

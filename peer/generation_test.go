@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,9 @@ import (
 
 // outgoing keeps the STUN messages that an underlay sends.
 type outgoing struct{ messages chan stun.Message }
+
+func (outgoing) SendJoined([][]byte, netip.AddrPort) error { return errors.ErrUnsupported }
+func (outgoing) SetJoining(_, _ bool)                      {}
 
 func (o outgoing) SendTo(b []byte, _ netip.Addr, _ netip.AddrPort) error {
 	m := stun.Message{Raw: append([]byte(nil), b...)}

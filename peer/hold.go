@@ -3,6 +3,7 @@ package peer
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,6 +18,10 @@ const (
 	// probes or more.
 	aheadBy  = 5 * time.Millisecond
 	aheadFor = 3 * probeEvery
+
+	// forgetAfter is when a server that refused, and was given up for another,
+	// may be asked again.
+	forgetAfter = 10 * time.Minute
 )
 
 // measure is what probes have shown of the way to a server. It is pure.
@@ -125,10 +130,10 @@ func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) {
 	now := time.Now()
 	families := make(map[bool][]*standing)
 	for s, h := range running {
-		r := s.relay.Load()
+		r, t := s.relay.Load(), s.trouble.Load()
 		h.standing = standing{
 			server: s, measure: s.probe.measured(), held: h.stop != nil, ahead: h.ahead,
-			failed: s.trouble.Load() != nil, allocated: r != nil, busy: r != nil && r.inUse(now),
+			failed: t != nil && (h.held || now.Sub(t.at) < forgetAfter), allocated: r != nil, busy: r != nil && r.inUse(now),
 		}
 		is4 := s.addr.Addr().Is4()
 		families[is4] = append(families[is4], &h.standing)
@@ -163,8 +168,38 @@ func (h *holding) set(ctx context.Context, held bool) {
 			s.keepRelay(ctx)
 		}()
 		h.stop = func() { cancel(); <-done }
+		s.held.Store(true)
 	case !held && h.stop != nil:
 		h.stop()
 		h.stop = nil
+		h.server.held.Store(false)
 	}
+}
+
+// RelayState is a server in use, as it stands.
+type RelayState struct {
+	Server netip.AddrPort
+	Addr   netip.AddrPort // relayed address; zero: no allocation
+	RTT    time.Duration  // smoothed; 0: it never answered
+	Silent bool           // it does not answer now
+	Held   bool           // an allocation is kept, or tried for
+	Err    error          // why the newest try for one failed
+}
+
+// Relays says how the servers in use stand, by address.
+func (u *Underlay) Relays() []RelayState {
+	var all []RelayState
+	for addr, s := range *u.servers.Load() {
+		way := s.probe.measured()
+		state := RelayState{Server: addr, RTT: way.rtt, Silent: way.silent, Held: s.held.Load()}
+		if r := s.relay.Load(); r != nil {
+			state.Addr = r.addr
+		}
+		if t := s.trouble.Load(); t != nil {
+			state.Err = t.err
+		}
+		all = append(all, state)
+	}
+	slices.SortFunc(all, func(a, b RelayState) int { return a.Server.Compare(b.Server) })
+	return all
 }

@@ -36,6 +36,7 @@ type lab struct {
 	drop   atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
 	refuse atomic.Pointer[func(netip.Addr) bool]                        // addresses that TURN servers refuse
 	late   atomic.Pointer[map[netip.Addr]time.Duration]                 // what nodes send there takes so much longer
+	mangle atomic.Pointer[func(i int, joined [][]byte) bool]            // which of joined datagrams are lost; nil: none
 	sites  int
 	stops  []func()
 	log    *slog.Logger
@@ -208,6 +209,7 @@ type node struct {
 	underlay *Underlay
 	deaf     atomic.Bool // drops everything that arrives
 	mute     atomic.Bool // drops everything that leaves
+	apart    atomic.Bool // SetJoining said that nothing may be joined
 
 	mu   sync.Mutex
 	got  map[string]time.Time // payloads received
@@ -283,6 +285,23 @@ func (n *node) SendTo(b []byte, _ netip.Addr, to netip.AddrPort) error {
 	_, err := n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	return err
 }
+
+// SendJoined implements Socket. The lab's network carries what is joined as it
+// carries the rest, but for what it mangles.
+func (n *node) SendJoined(bs [][]byte, to netip.AddrPort) error {
+	for i, b := range bs {
+		if mangle := n.lab.mangle.Load(); mangle != nil && (*mangle)(i, bs) {
+			continue
+		}
+		if err := n.SendTo(b, zeroAddr, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetJoining implements Socket.
+func (n *node) SetJoining(_, may bool) { n.apart.Store(!may) }
 
 func (n *node) read() {
 	b := make([]byte, 2048)

@@ -11,8 +11,8 @@ const (
 	// attemptFor is how long a generation may go without a valid pair.
 	attemptFor = 15 * time.Second
 
-	// preferFor is how long a new generation with only a relayed pair leaves
-	// the path to an old one that is direct and works.
+	// preferFor is how long a new generation leaves the path to an old one that
+	// works and is better: direct, say.
 	preferFor = 5 * time.Second
 
 	// silent is how long no tunnel packet has come from a peer that is taken
@@ -53,7 +53,8 @@ type loop struct {
 	retry   retry
 	upgrade upgrade
 
-	path    choice // the newest; its pair may be of a closed generation
+	keepAt  time.Time // when current wants keep again; zero: not
+	path    choice    // the newest; its pair may be of a closed generation
 	hasPath bool
 }
 
@@ -154,6 +155,7 @@ func (l *loop) choose(now time.Time) {
 	if l.current == nil {
 		return
 	}
+	l.keepAt = time.Time{}
 	c, ok := l.current.checks.best(now)
 	if !ok {
 		return
@@ -161,6 +163,7 @@ func (l *loop) choose(now time.Time) {
 	moved := !l.hasPath || c.path() != l.path.path()
 	nominated := c.nominated && (moved || !l.path.nominated)
 	l.path, l.hasPath = c, true
+	l.keepAt = l.current.keep(now)
 	l.upgrade.relayed(!c.direct(), now)
 	if moved {
 		l.p.cfg.Log.Info("path", c.attrs()...)
@@ -186,11 +189,11 @@ func (c choice) kind() PathKind {
 
 // takesOver says whether next, with the pair c, is to replace current.
 func (l *loop) takesOver(c choice, now time.Time) bool {
-	if l.current == nil || c.direct() || now.Sub(l.next.started) > preferFor {
+	if l.current == nil || now.Sub(l.next.started) > preferFor {
 		return true
 	}
 	old, ok := l.current.checks.best(now)
-	return !ok || !old.direct()
+	return !ok || !old.beats(c)
 }
 
 // promote makes next current. The peer may not have come so far: it will go

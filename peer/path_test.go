@@ -239,3 +239,59 @@ func TestPathsAreDistinct(t *testing.T) {
 		}
 	})
 }
+
+// relays is how many relays the side's path leads through.
+func (s *side) relays() (n int) {
+	snap := s.Snapshot()
+	for _, e := range []Endpoint{snap.Local, snap.Remote} {
+		if e.Type == Relayed {
+			n++
+		}
+	}
+	return n
+}
+
+// One relay is enough wherever a NAT's mapping for it can be reached.
+func TestOneRelayIsEnough(t *testing.T) {
+	for name, other := range map[string]func(*lab) *node{"port": port, "symmetric": symmetric} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(l *lab) {
+				k := l.pair(symmetric(l), other(l))
+				k.online()
+				k.connected(l, PathRelayed, time.Second)
+				one := func() bool { return k.a.relays() == 1 && k.b.relays() == 1 }
+				took := l.until(2*time.Second, "over one relay", one)
+				t.Logf("over one relay after %v", took)
+				for range 60 {
+					time.Sleep(time.Second)
+					if !one() {
+						t.Fatalf("%+v and %+v, want one relay for good", k.a.Snapshot(), k.b.Snapshot())
+					}
+				}
+			})
+		})
+	}
+}
+
+// A pair over two relays that was nominated gives way to one over one.
+func TestTwoRelaysGiveWayToOne(t *testing.T) {
+	inLab(t, func(l *lab) {
+		k := l.pair(symmetric(l), symmetric(l))
+		relayToNode := func(from, to netip.AddrPort, _ []byte) bool {
+			return (from.Addr() == hubAddr.Addr()) != (to.Addr() == hubAddr.Addr()) && from != hubAddr && to != hubAddr
+		}
+		l.lose(relayToNode)
+		k.online()
+		k.connected(l, PathRelayed, time.Second)
+		l.until(15*time.Second, "nominated", func() bool { return k.a.Snapshot().ICE == "completed" })
+		if k.a.relays() != 2 || k.b.relays() != 2 {
+			t.Fatalf("%+v, want two relays", k.a.Snapshot())
+		}
+		l.lose(nil)
+		took := l.until(time.Minute, "over one relay", func() bool { return k.a.relays() == 1 && k.b.relays() == 1 })
+		t.Logf("over one relay %v after it was possible", took)
+		if lost := k.stream(l, 10*time.Second); lost > 0 {
+			t.Errorf("%d packets lost", lost)
+		}
+	})
+}

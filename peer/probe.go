@@ -38,6 +38,7 @@ type probe struct {
 	mu      sync.Mutex // guards all below
 	pending []probeTry // of the present transaction
 	way     measure
+	test    *joinedTest // nil: none runs
 }
 
 // probeTry is one request. Each has a transaction of its own, so that the answer
@@ -64,6 +65,10 @@ func (p *probe) request(try int) *stun.Message {
 // runs is dropped. It does not keep b.
 func (p *probe) handle(local netip.Addr, b []byte) {
 	p.mu.Lock()
+	if p.noteLocked(stunTransaction(b)) {
+		p.mu.Unlock()
+		return
+	}
 	try := slices.IndexFunc(p.pending, func(t probeTry) bool { return t.id == stunTransaction(b) })
 	var at time.Time
 	if try >= 0 {
@@ -123,6 +128,7 @@ func (s *server) keepReflexive(ctx context.Context) {
 				signal(s.verify)
 			}
 			last = r.mapped
+			s.judgeJoined(ctx, r)
 		}
 		silent = !ok
 		s.underlay.probed(s)

@@ -34,12 +34,20 @@ type server struct {
 	answers  atomic.Uint64              // Binding responses so far
 	client   atomic.Pointer[turnClient] // of the present allocation, or the try for one
 	relay    atomic.Pointer[Relay]      // nil: none
-	trouble  atomic.Pointer[error]      // of the newest try for an allocation; nil: none
+	held     atomic.Bool                // an allocation is kept, or tried for
+	trouble  atomic.Pointer[trouble]    // of the newest try for an allocation; nil: none
+	judged   reflexive                  // where joined datagrams were tested; keepReflexive owns it
 	renewed  chan struct{}              // credentials came
 	verify   chan struct{}              // the allocation may be lost: look
 
 	mu                 sync.Mutex // guards the credentials
 	username, password string
+}
+
+// trouble is why an allocation was not to be had.
+type trouble struct {
+	err error
+	at  time.Time
 }
 
 func newServer(u *Underlay, addr netip.AddrPort) *server {
@@ -57,6 +65,7 @@ func (s *server) setCredentials(username, password string) {
 	s.username, s.password = username, password
 	s.mu.Unlock()
 	if changed {
+		s.trouble.Store(nil)
 		signal(s.renewed)
 		signal(s.verify) // they came from a hub that may have started anew
 	}
@@ -121,7 +130,7 @@ func (s *server) keepRelay(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			s.trouble.Store(&err)
+			s.trouble.Store(&trouble{err, time.Now()})
 			signal(s.underlay.reconcile)
 			s.underlay.settle(s)
 			s.underlay.log.Debug("allocating a relay failed", "server", s.addr, "err", err)

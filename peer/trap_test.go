@@ -151,6 +151,9 @@ func TestRefusedAddressesAreNeverUsed(t *testing.T) {
 // socketFunc is a Socket that is one function.
 type socketFunc func(b []byte, local netip.Addr, to netip.AddrPort) error
 
+func (socketFunc) SendJoined([][]byte, netip.AddrPort) error { return errors.ErrUnsupported }
+func (socketFunc) SetJoining(_, _ bool)                      {}
+
 func (f socketFunc) SendTo(b []byte, local netip.Addr, to netip.AddrPort) error {
 	return f(b, local, to)
 }

@@ -16,6 +16,15 @@ type Socket interface {
 	// SendTo sends b to the address to, from the address local; when local
 	// is zero the kernel chooses. It does not keep b.
 	SendTo(b []byte, local netip.Addr, to netip.AddrPort) error
+
+	// SendJoined gives datagrams of one size, but for the last, which may be
+	// shorter, to the kernel as one (UDP GSO), whatever SetJoining said. The
+	// error is errors.ErrUnsupported where that is not to be had.
+	SendJoined(bs [][]byte, to netip.AddrPort) error
+
+	// SetJoining says whether what is sent to a family of addresses may be
+	// joined.
+	SetJoining(ipv4, may bool)
 }
 
 // UnderlayConfig is what an Underlay needs. Socket and Port are required.
@@ -66,6 +75,7 @@ type found struct {
 	reflexive       reflexive
 	relay           *Relay
 	probed, settled bool // the first tries for each are over
+	mangled         bool // datagrams that leave joined do not arrive there
 }
 
 // maxHosts bounds the host candidates of each address family: the list of

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	wgtun "golang.zx2c4.com/wireguard/tun"
 )
 
@@ -33,6 +33,11 @@ type device struct {
 	reading  *transfer
 }
 
+// batchSize is how many packets are read or written at a time: all of a
+// super-packet of 64 KiB, in packets of 512 bytes. WireGuard has a buffer for
+// each.
+const batchSize = 128
+
 // newDevice takes the file of an interface that is up. plain turns offloads off.
 func newDevice(file *os.File, name string, plain bool) (*device, error) {
 	d, err := wrap(file, name, plain)
@@ -49,7 +54,7 @@ func wrap(file *os.File, name string, plain bool) (*device, error) {
 	}
 	d := &device{
 		file: file, raw: raw, name: name, plain: plain, events: make(chan wgtun.Event, 1),
-		splitter: newSplitter(conn.IdealBatchSize), reading: newTransfer(unix.SYS_READV),
+		splitter: newSplitter(batchSize), reading: newTransfer(unix.SYS_READV),
 	}
 	d.padding.Store(DefaultMTU)
 	d.events <- wgtun.EventUp
@@ -80,7 +85,11 @@ func (d *device) offload() (udp bool, err error) {
 
 // Read takes the next packets for the tunnel. A read deadline of File ends it
 // with os.ErrDeadlineExceeded and loses nothing.
+//
+// It lets others run first: so a batch is encrypted and sent while it is in the
+// processor's cache, and the next waits in the kernel.
 func (d *device) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	runtime.Gosched()
 	n := d.splitter.more(bufs, sizes, offset)
 	if n == 0 {
 		d.reading.iovs = d.splitter.layout(bufs, offset)
@@ -146,7 +155,7 @@ func (d *device) failed(err error) error {
 func (d *device) File() *os.File             { return d.file }
 func (d *device) Name() (string, error)      { return d.name, nil }
 func (d *device) Events() <-chan wgtun.Event { return d.events }
-func (d *device) BatchSize() int             { return conn.IdealBatchSize }
+func (d *device) BatchSize() int             { return batchSize }
 
 // MTU returns 1: so WireGuard adds no padding, see pad.
 func (d *device) MTU() (int, error) { return 1, nil }

@@ -74,6 +74,7 @@ type Bind struct {
 	port   uint16        // last used, or configured
 	closed chan struct{} // closed by Close; nil: not open
 	names  map[string]*Endpoint
+	apart  struct{ v4, v6 bool } // nothing is sent joined to this family
 }
 
 var _ conn.Bind = (*Bind)(nil)
@@ -107,6 +108,7 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	b.port, b.closed = port, make(chan struct{})
 	b.v4.Store(v4)
 	b.v6.Store(v6)
+	b.applyJoining()
 
 	fns := []conn.ReceiveFunc{b.receiveRelayed(b.closed)}
 	for _, s := range []*socket{v4, v6} {

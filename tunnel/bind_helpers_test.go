@@ -198,7 +198,10 @@ func (c *fakeConn) WriteRun(r *udpbatch.Run) (sent int, err error) {
 	return sent, nil
 }
 
-func (c *fakeConn) SetMark(uint32) error { return nil }
+func (c *fakeConn) SetMark(uint32) error            { return nil }
+func (c *fakeConn) WriteJoined(*udpbatch.Run) error { return errors.ErrUnsupported }
+func (c *fakeConn) SetGSO(bool)                     {}
+func (c *fakeConn) GSO() bool                       { return false }
 
 func (c *fakeConn) Close() error { return nil }
 

@@ -21,6 +21,9 @@ const socketBuffer = 7 << 20
 type packetConn interface {
 	ReadInto(bufs [][]byte, sizes []int) (int, udpbatch.Arrival, error)
 	WriteRun(r *udpbatch.Run) (sent int, err error)
+	WriteJoined(r *udpbatch.Run) error
+	SetGSO(on bool)
+	GSO() bool
 	SetMark(mark uint32) error
 	Close() error
 }

@@ -58,14 +58,14 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	addrs := own.Addresses(n.self.Network)
 	d.ipv4 = own.IPv4
-	d.iface, err = tun.Open(tun.Config{Name: n.cfg.Interface, Prefixes: []netip.Prefix{
+	d.iface, err = tun.Open(tun.Config{Name: n.cfg.Interface, Plain: n.cfg.NoGSO, Prefixes: []netip.Prefix{
 		netip.PrefixFrom(addrs[0], n.node.Prefix.Bits()), netip.PrefixFrom(addrs[1], prefixes[0].Bits()),
 	}})
 	if err != nil {
 		return err
 	}
 	handler := new(underlayHandler)
-	d.bind = NewBind(BindConfig{Handler: handler})
+	d.bind = NewBind(BindConfig{Handler: handler, NoGSO: n.cfg.NoGSO})
 	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log, d.bind.refused))
 	d.wg.DisableSomeRoamingForBrokenMobileSemantics() // pins each peer to the endpoint it is given, see Endpoint
 	port, err := n.listen(d)
@@ -107,10 +107,18 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.tasks, ctx = errgroup.WithContext(ctx)
 	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
+	moved := make(chan struct{}, 1)
+	if len(n.cfg.Relays) > 0 {
+		d.tasks.Go(func() error { n.resolveRelays(ctx, moved); return nil })
+	}
 	d.tasks.Go(func() error {
 		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
 			d.bind.NetworkChanged()
 			d.underlay.SetAddresses(addrs)
+			select {
+			case moved <- struct{}{}:
+			default:
+			}
 			n.hub.Moved(hasAddress)
 		})
 	})

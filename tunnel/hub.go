@@ -111,7 +111,8 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 	for _, a := range m.Servers {
 		servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), Username: m.Username, Password: m.Password})
 	}
-	n.tunnel.underlay.SetServers(servers)
+	n.hubRelays = servers
+	n.setServers()
 	life := time.Until(time.Unix(m.Expires, 0)) // by a clock that may be wrong
 	n.renew = time.Now().Add(min(max(life/2, time.Minute), maxRenew))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -21,7 +22,11 @@ type Config struct {
 	Interface string       // name of the TUN interface
 	Port      uint16       // UDP port; 0: the one kept in Node, else a random one
 	RelayOnly bool         // offer and take relayed candidates alone
+	NoGSO     bool         // packets pass the kernel one by one, UDP's and the interface's
 	Log       *slog.Logger
+
+	// Relays are used beside the hub's: at most config.MaxRelays.
+	Relays []config.Relay
 
 	// Progress, if not nil, is told in one line each what `up` is doing.
 	Progress func(line string)
@@ -69,6 +74,9 @@ type Node struct {
 	hearing *rate.Limiter // of statements that are new to us, from the hub
 	lapsed  bool          // this machine's membership has ended, and it was told
 	offers  map[*handover]bool
+
+	hubRelays []peer.Server // what the hub has told
+	ownRelays []peer.Server // what Config.Relays are at present
 
 	gathered string // the candidates that progress last told
 }

@@ -34,6 +34,15 @@ type SelfStatus struct {
 	Expires   *time.Time   `json:"expires"`
 	Interface string       `json:"interface"`
 	Port      uint16       `json:"port"` // UDP
+	GSO       GSOStatus    `json:"gso"`
+
+	Relays []RelayStatus `json:"relays"` // all that are known, by address; the best are held
+}
+
+// GSOStatus says whether packets pass the kernel many at a time, or why not.
+type GSOStatus struct {
+	On  bool   `json:"on"`
+	Why string `json:"why"` // "" while it is on
 }
 
 // NATStatus is how the NAT before this machine behaves (RFC 4787); "" is not
@@ -105,7 +114,7 @@ func (n *Node) status(now time.Time) *Status {
 	s := &Status{
 		Self: SelfStatus{
 			Name: n.node.Name, ID: n.self.Node.Public().ID().String(), State: "joining",
-			Addresses: []netip.Addr{}, Interface: n.cfg.Interface,
+			Addresses: []netip.Addr{}, Interface: n.cfg.Interface, Relays: []RelayStatus{},
 		},
 		Network: NetworkStatus{Name: n.node.NetworkName, ID: n.self.Network.String()},
 		Hub:     HubStatus{URL: n.node.Hub.URLs[0], Connected: n.link.up, Error: n.link.said},
@@ -115,6 +124,8 @@ func (n *Node) status(now time.Time) *Status {
 		return s
 	}
 	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
+	s.Self.GSO.On, s.Self.GSO.Why = n.tunnel.bind.Joining()
+	s.Self.Relays = relayStatus(n.tunnel.underlay.Relays())
 	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
 		s.Self.Addresses, s.Self.Expires = own.Addresses(n.self.Network), expires(own)
 	}
@@ -142,10 +153,7 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	if p.State == peer.Connected {
 		p.Path = ice.Path
 		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
-		if ice.RTT > 0 {
-			ms := float64(ice.RTT.Microseconds()) / 1000
-			p.RTT = &ms
-		}
+		p.RTT = milliseconds(ice.RTT)
 	}
 	if !m.traffic.handshake.IsZero() {
 		t := m.traffic.handshake.UTC()

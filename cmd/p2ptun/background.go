@@ -78,11 +78,11 @@ func backgroundCommand(o *upOptions, t tokens) (*exec.Cmd, error) {
 }
 
 // childArgs are the arguments of the process that stays: all that was settled
-// here, files by absolute names, and the secret for its standard input.
+// here, files by absolute names, and for its standard input what is secret.
 func childArgs(o *upOptions, t tokens) (args []string, secret string, err error) {
 	args = []string{"up", "--foreground",
 		"--interface", o.Interface, "--port", fmt.Sprint(o.Port), fmt.Sprintf("--relay-only=%t", o.RelayOnly),
-		"--log-level", o.log.level, "--log-format", o.log.format}
+		"--relay", "", "--log-level", o.log.level, "--log-format", o.log.format}
 	for _, f := range [][2]string{{"--state", o.State}, {"--socket", o.Socket}, {"--config", o.configFile}} {
 		abs, err := filepath.Abs(f[1])
 		if err != nil {
@@ -103,6 +103,10 @@ func childArgs(o *upOptions, t tokens) (args []string, secret string, err error)
 		if o.prefix.IsValid() {
 			args = append(args, "--prefix", o.prefix.String())
 		}
+	}
+	if len(o.relays) > 0 {
+		args = append(args, "--relay", "-")
+		secret = joinRelays(secret, o.relays)
 	}
 	return args, secret, nil
 }

@@ -19,8 +19,11 @@ type tokens struct {
 
 func (t tokens) none() bool { return t.invite == nil && t.link == nil }
 
-// readTokens fetches and checks the token in the arguments.
+// readTokens fetches and checks the token in the arguments, and the relays.
 func (o *upOptions) readTokens(e env) (t tokens, err error) {
+	if e, err = o.readRelays(e); err != nil {
+		return t, err
+	}
 	switch {
 	case o.invite != "":
 		text, err := secretArg(e, o.invite)

@@ -18,6 +18,7 @@ type upOptions struct {
 	configFile string
 	foreground bool
 	log        logFlags
+	relays     []config.Relay // what Relay stands for, once it was read
 }
 
 // parseUp reads the flags, and from the config file what they leave open.
@@ -34,7 +35,9 @@ func parseUp(args []string) (*upOptions, error) {
 	fs.StringVar(&o.State, "state", "", "state directory `DIR` (default "+config.DefaultState+")")
 	fs.StringVar(&o.Socket, "socket", "", "`PATH` of the control socket (default /run/p2ptun/<interface>.sock)")
 	port := fs.Uint("port", 0, "UDP port `N` (default: drawn once, then kept)")
+	fs.BoolVar(&o.NoGSO, "no-gso", false, "pass packets to the kernel one by one, for one that gets many at a time wrong")
 	fs.BoolVar(&o.RelayOnly, "relay-only", false, "use relays alone, and hide this machine's addresses from peers")
+	fs.Var((*list)(&o.Relay), "relay", "use this relay as well: `URI` turn:USER:PASSWORD@HOST:PORT, or @FILE or - with one in each line; may be repeated")
 	o.log.add(fs)
 	rest, err := parse(fs, args, 1)
 	if err != nil {
@@ -101,6 +104,12 @@ func (o *upOptions) merge(f config.File, fs *flag.FlagSet) {
 	take("log-format", &o.log.format, f.LogFormat, "text")
 	if !given(fs, "port") {
 		o.Port = f.Port
+	}
+	if !given(fs, "relay") {
+		o.Relay = f.Relay
+	}
+	if !given(fs, "no-gso") {
+		o.NoGSO = f.NoGSO
 	}
 	if !given(fs, "relay-only") {
 		o.RelayOnly = f.RelayOnly

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -18,6 +19,7 @@ state = "/file/state"
 socket = "/file/socket"
 port = 7
 relay_only = true
+relay = ["turn:u:p@file"]
 log_level = "debug"
 log_format = "json"
 `
@@ -26,13 +28,13 @@ log_format = "json"
 		log:  logFlags{"info", "text"},
 	}
 	fromFile := upOptions{
-		File: config.File{Name: "file", Interface: "tun7", State: "/file/state", Socket: "/file/socket", Port: 7, RelayOnly: true},
+		File: config.File{Name: "file", Interface: "tun7", State: "/file/state", Socket: "/file/socket", Port: 7, RelayOnly: true, Relay: []string{"turn:u:p@file"}},
 		log:  logFlags{"debug", "json"},
 	}
-	flags := []string{"--name", "flag", "--interface", "tun8", "--state", "st", "--socket", "so", "--port", "8", "--relay-only=false",
+	flags := []string{"--name", "flag", "--interface", "tun8", "--state", "st", "--socket", "so", "--port", "8", "--relay-only=false", "--relay", "turn:a", "--relay", "@b",
 		"--log-level", "warn", "--log-format", "text"}
 	fromFlags := upOptions{
-		File: config.File{Name: "flag", Interface: "tun8", State: "st", Socket: "so", Port: 8},
+		File: config.File{Name: "flag", Interface: "tun8", State: "st", Socket: "so", Port: 8, Relay: []string{"turn:a", "@b"}},
 		log:  logFlags{"warn", "text"},
 	}
 	socketByInterface := defaults
@@ -67,7 +69,7 @@ log_format = "json"
 				t.Fatal(err)
 			}
 			tt.want.configFile = file
-			if *got != tt.want {
+			if !reflect.DeepEqual(*got, tt.want) {
 				t.Errorf("got  %+v\nwant %+v", *got, tt.want)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"net"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/procs"
 	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
 	"golang.org/x/sync/errgroup"
@@ -39,6 +40,7 @@ func (s *session) run(e env, o *upOptions) error {
 	c := newControl(node, stop)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.serve(ctx, s.listener) })
+	g.Go(func() error { return procs.Run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ready:
@@ -77,7 +79,7 @@ func (s *session) open(e env, o *upOptions, ready func()) (*tunnel.Node, error) 
 		return nil, err
 	}
 	return tunnel.New(tunnel.Config{
-		Dir: s.dir, Node: s.node, Interface: o.Interface, Port: o.Port, RelayOnly: o.RelayOnly, Log: logger,
+		Dir: s.dir, Node: s.node, Interface: o.Interface, Port: o.Port, RelayOnly: o.RelayOnly, NoGSO: o.NoGSO, Relays: o.relays, Log: logger,
 		Progress: func(line string) { fmt.Fprintln(e.stderr, line) },
 		Ready:    ready,
 	})

@@ -98,6 +98,10 @@ func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
 		fmt.Fprintf(w, "member until: %s\n", endText(s.Self.Expires))
 	}
 	printHub(w, s.Hub)
+	printRelays(w, s.Self.Relays)
+	if s.Self.GSO.Why != "" {
+		fmt.Fprintf(w, "packets pass the kernel one by one (GSO is off): %s\n", s.Self.GSO.Why)
+	}
 	fmt.Fprintln(w)
 	if len(s.Peers) == 0 {
 		fmt.Fprintln(w, "no other members; `p2ptun invite` prints what another machine needs to join")
@@ -127,6 +131,22 @@ func printHub(w io.Writer, h tunnel.HubStatus) {
 		fmt.Fprintf(w, "hub: not connected to %s: %s\n", h.URL, h.Error)
 	default:
 		fmt.Fprintf(w, "hub: connecting to %s\n", h.URL)
+	}
+}
+
+// printRelays tells the relays that are held, and what is wrong with others.
+func printRelays(w io.Writer, relays []tunnel.RelayStatus) {
+	var texts []string
+	for _, r := range relays {
+		switch {
+		case r.Error != "":
+			texts = append(texts, fmt.Sprintf("%s (%s)", r.Server, r.Error))
+		case r.Held:
+			texts = append(texts, fmt.Sprintf("%s (%s)", r.Server, rttText(r.RTT)))
+		}
+	}
+	if len(texts) > 0 {
+		fmt.Fprintf(w, "relays: %s\n", strings.Join(texts, ", "))
 	}
 }
 

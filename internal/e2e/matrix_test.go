@@ -46,7 +46,27 @@ func testPair(t *testing.T, first, second string, want peer.PathKind) {
 		s := newSetup(t)
 		a, b := s.rig.Node(s.place(first, "a")), s.rig.Node(s.place(second, "b"))
 		s.connect(a, b, want)
+		if want == peer.PathRelayed {
+			s.waitOneRelay(a, b)
+			s.waitOneRelay(b, a)
+		}
 	})
+}
+
+// waitOneRelay waits for a path over one relay: one end's, where the other's NAT
+// can be reached from it.
+func (s *setup) waitOneRelay(from, to *Node) {
+	s.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		p, err := from.Peer(s.ctx, to)
+		if err == nil && p.State == peer.Connected && (p.Local.Type == peer.Relayed) != (p.Remote.Type == peer.Relayed) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("%s reaches %s by %+v, %v: want one relay", from.Name, to.Name, p, err)
+			return
+		}
+	}
 }
 
 func TestLAN(t *testing.T) {

@@ -14,7 +14,7 @@ func TestNoAllocations(t *testing.T) {
 			if got := testing.AllocsPerRun(100, func() { roundTrip(t, in, out, r, data) }); got != 0 {
 				t.Errorf("%v: %v allocations a run, want none", home, got)
 			}
-			out.NoGSO()
+			out.SetGSO(false)
 		}
 	}
 }

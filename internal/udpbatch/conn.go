@@ -11,7 +11,8 @@ import (
 type Conn struct {
 	*net.UDPConn
 	raw   syscall.RawConn
-	gso   atomic.Bool // the kernel cuts one large send into equal datagrams
+	cuts  atomic.Bool // the kernel cuts one large send into equal datagrams
+	gso   atomic.Bool // and is asked to
 	batch *Batch      // the reader's: between its callback and ReadBatch
 	err   error       // likewise
 	ready func(fd uintptr) bool
@@ -29,17 +30,19 @@ func New(udp *net.UDPConn) (*Conn, error) {
 	}
 	c := &Conn{UDPConn: udp, raw: raw}
 	c.ready = c.tryRead
-	c.gso.Store(c.join())
+	c.cuts.Store(c.join())
+	c.SetGSO(true)
 	return c, nil
 }
 
-// NoGSO has each datagram sent by itself, for kernels and drivers that get the
-// cutting wrong.
-func (c *Conn) NoGSO() { c.gso.Store(false) }
+// SetGSO says whether runs are sent in one piece, where the kernel can cut them:
+// there are kernels and drivers that get it wrong.
+func (c *Conn) SetGSO(on bool) { c.gso.Store(on && c.cuts.Load()) }
 
 // Plain turns joining off in both directions.
 func (c *Conn) Plain() {
-	c.NoGSO()
+	c.SetGSO(false)
+	c.cuts.Store(false)
 	c.part()
 }
 

@@ -253,6 +253,7 @@ func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 		case errno == 0:
 			return r.count, nil
 		case errno == unix.EIO:
+			c.cuts.Store(false)
 			c.gso.Store(false)
 		case errno != unix.EINVAL && errno != unix.EMSGSIZE:
 			return 0, os.NewSyscallError("sendmsg", errno)
@@ -270,6 +271,20 @@ func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 		sent += r.sys.n
 	}
 	return sent, nil
+}
+
+// WriteJoined sends the run in one piece, even where SetGSO said not to. It fails
+// with errors.ErrUnsupported, or as the kernel does, where that cannot be.
+func (c *Conn) WriteJoined(r *Run) error {
+	if !c.cuts.Load() {
+		return errors.ErrUnsupported
+	}
+	r.sys.namelen = toSockaddr(&r.sys.name, r.to)
+	r.join()
+	if err := c.call(r); err != nil || r.sys.errno == 0 {
+		return err
+	}
+	return os.NewSyscallError("sendmsg", r.sys.errno)
 }
 
 // join makes the first header that of the whole run.

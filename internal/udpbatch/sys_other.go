@@ -59,6 +59,9 @@ func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 
 func (c *Conn) part() {}
 
+// WriteJoined is not supported here.
+func (c *Conn) WriteJoined(*Run) error { return errors.ErrUnsupported }
+
 type scatter struct{}
 
 // Tell does nothing: local addresses are not asked for here.

@@ -80,7 +80,7 @@ func TestWriteRun(t *testing.T) {
 		for _, singly := range []bool{false, true} {
 			in, out := listen(t, home), listen(t, home)
 			if singly {
-				out.NoGSO()
+				out.SetGSO(false)
 			}
 			for _, tt := range tests {
 				t.Run(fmt.Sprintf("%s to %v, singly %v", tt.name, home, singly), func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestWriteRun(t *testing.T) {
 // What lies in one piece is sent as one, and pieces may end within a datagram.
 func TestPieces(t *testing.T) {
 	in, out := listen(t, homes[0]), listen(t, homes[0])
-	out.NoGSO()
+	out.SetGSO(false)
 	memory := pattern(1, 300)
 	r := NewRun()
 	r.Reset(at(in))
@@ -256,7 +256,7 @@ func BenchmarkRun(b *testing.B) {
 	for _, gso := range []bool{true, false} {
 		b.Run(fmt.Sprintf("gso=%v", gso), func(b *testing.B) {
 			if !gso {
-				out.NoGSO()
+				out.SetGSO(false)
 			}
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()

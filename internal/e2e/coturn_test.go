@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/p2ptun/p2ptun/internal/natlab"
+	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/tunnel"
+)
+
+// coturn runs a TURN server that is not the hub's on a host of its own, for
+// everybody or for the user us@er with the password pass.
+func (s *setup) coturn(name string, open bool) *natlab.Host {
+	s.t.Helper()
+	server, err := exec.LookPath("turnserver")
+	if err != nil {
+		s.t.Skip("coturn's turnserver is not installed")
+	}
+	host := natlab.Must(s.rig.Lab.PublicHost(name))
+	users := []string{"--lt-cred-mech", "--user", "us@er:pass"}
+	if open {
+		users = []string{"--no-auth"}
+	}
+	cmd := host.Command(context.WithoutCancel(s.ctx), server, append(users, "-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--no-rfc5780",
+		"-L", host.Addr().String(), "-p", "3479", "-r", "realm",
+		"--pidfile", filepath.Join(s.rig.Dir, name+".pid"), "--log-file", "stdout", "--simple-log")...)
+	logs, err := os.Create(filepath.Join(s.rig.Dir, name+".log"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = logs, logs
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	logs.Close()
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if b, err := os.ReadFile(logs.Name()); err == nil && s.t.Failed() {
+			s.t.Logf("log of %s:\n%s", name, b)
+		}
+	})
+	return host
+}
+
+// relay waits until the node has what cond wants of a relay.
+func (s *setup) relay(n *Node, server *natlab.Host, within time.Duration, what string, cond func(tunnel.RelayStatus) bool) {
+	s.t.Helper()
+	var last any
+	for deadline := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
+		st, err := n.Status(s.ctx)
+		if last = err; err == nil {
+			last = st.Self.Relays
+			for _, r := range st.Self.Relays {
+				if netip.MustParseAddrPort(r.Server).Addr() == server.Addr() && cond(r) {
+					return
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s: not %s: %+v", n.Name, what, last)
+		}
+	}
+}
+
+// TestOwnRelay: a relay beside the hub's is held with it, and carries on where
+// the hub's has died.
+func TestOwnRelay(t *testing.T) {
+	s := newSetupFor(t, 2*time.Minute, "debug")
+	server := s.coturn("coturn", false)
+	uri := fmt.Sprintf("turn:us%%40er:pass@%s:3479", server.Addr())
+	file := filepath.Join(s.rig.Dir, "relays")
+	if err := os.WriteFile(file, []byte(uri+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, b := s.rig.Node(s.place("symmetric", "a")), s.rig.Node(s.place("symmetric", "b"))
+	invite, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(), "--relay", "@"+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Up(s.ctx, invite, "--relay", uri); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*Node{a, b} {
+		for _, host := range []*natlab.Host{server, s.hubHost} {
+			s.relay(n, host, 5*time.Second, "held", func(r tunnel.RelayStatus) bool {
+				return r.Held && r.Address != "" && r.RTT != nil && r.Error == ""
+			})
+		}
+		text := s.must(n, "status")
+		if !strings.Contains(text, "relays: ") || strings.Contains(text, "pass") {
+			t.Errorf("status says\n%s", text)
+		}
+	}
+	if err := a.FirstPing(s.ctx, address(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.waitPath(a, b, peer.PathRelayed, time.Now().Add(directGoal)); err != nil {
+		t.Error(err)
+	}
+
+	// Without the hub nobody introduces them anew: the other relay is ready.
+	cut := time.Now()
+	s.hub.Signal(os.Kill)
+	s.hub.Wait()
+	for !s.over(a, b, server) || !s.over(b, a, server) {
+		if time.Since(cut) > 40*time.Second {
+			t.Fatal("the path does not move to the other relay")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("over the other relay %v after the hub was killed", time.Since(cut).Round(time.Millisecond))
+	if err := a.FirstPing(s.ctx, address(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOpenRelay: a relay that asks for no credentials needs none; one that asks,
+// and is not given the right ones, is no relay, and status says why.
+func TestOpenRelay(t *testing.T) {
+	s := newSetup(t)
+	open, closed := s.coturn("open", true), s.coturn("closed", false)
+	a := s.rig.Node(s.place("symmetric", "a"))
+	if _, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(),
+		"--relay", fmt.Sprintf("turn:%s:3479", open.Addr()), "--relay", fmt.Sprintf("turn:us%%40er:wrong@%s:3479", closed.Addr())); err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []*natlab.Host{open, s.hubHost} {
+		s.relay(a, host, 10*time.Second, "held", func(r tunnel.RelayStatus) bool { return r.Held && r.Address != "" })
+	}
+	s.relay(a, closed, 10*time.Second, "refused", func(r tunnel.RelayStatus) bool {
+		return r.Address == "" && r.RTT != nil && strings.Contains(r.Error, "401")
+	})
+}
+
+// over says whether the path between two nodes leads over that relay alone.
+func (s *setup) over(from, to *Node, server *natlab.Host) bool {
+	p, err := from.Peer(s.ctx, to)
+	if err != nil || p.State != peer.Connected || p.Path != peer.PathRelayed {
+		return false
+	}
+	for _, e := range []tunnel.EndpointStatus{p.Local, p.Remote} {
+		if at, err := netip.ParseAddrPort(e.Address); e.Type == peer.Relayed && (err != nil || at.Addr() != server.Addr()) {
+			return false
+		}
+	}
+	return true
+}
