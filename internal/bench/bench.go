@@ -20,18 +20,7 @@ func bench(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	r := newReport(o, bins)
-	if o.asked("micro-benchmarks") {
-		fmt.Println("micro-benchmarks")
-		if r.micro, err = runMicro(ctx); err != nil {
-			return err
-		}
-	}
-	if o.asked("idle") {
-		fmt.Println("a thousand known machines, idle")
-		if r.idle, err = runIdle(ctx); err != nil {
-			return err
-		}
-	}
+	r.once(ctx)
 	for round := range o.rounds {
 		r.round(ctx, round)
 		if ctx.Err() != nil {
@@ -48,9 +37,26 @@ func bench(ctx context.Context, o *options) (err error) {
 	return nil
 }
 
+// once measures what no contender is compared with.
+func (r *report) once(ctx context.Context) {
+	var err error
+	if r.asked("micro-benchmarks") {
+		fmt.Println("micro-benchmarks")
+		if r.micro, err = runMicro(ctx); err != nil {
+			r.failed("micro-benchmarks", err)
+		}
+	}
+	if r.asked("idle") {
+		fmt.Println("a thousand known machines, idle")
+		if r.idle, err = runIdle(ctx); err != nil {
+			r.failed("idle", err)
+		}
+	}
+}
+
 // failed notes what went wrong; the others are measured all the same.
-func (r *report) failed(round int, name string, err error) {
-	text := fmt.Sprintf("%s, round %d: %v", name, round+1, err)
+func (r *report) failed(name string, err error) {
+	text := fmt.Sprintf("%s: %v", name, err)
 	fmt.Println("  FAILED:", text)
 	r.failures = append(r.failures, text)
 }
@@ -68,7 +74,7 @@ func (r *report) round(ctx context.Context, round int) {
 		}
 		fmt.Printf("round %d of %d: %s\n", round+1, r.rounds, c.name)
 		if err := r.try(ctx, c, last); err != nil {
-			r.failed(round, c.name, err)
+			r.failed(fmt.Sprintf("%s, round %d", c.name, round+1), err)
 		}
 	}
 	for _, c := range r.relays {
@@ -81,7 +87,7 @@ func (r *report) round(ctx context.Context, round int) {
 		}
 		fmt.Printf("round %d of %d: relay alone: %s\n", round+1, r.rounds, c.name)
 		if err := r.tryRelay(ctx, c, last); err != nil {
-			r.failed(round, "relay "+c.name, err)
+			r.failed(fmt.Sprintf("relay %s, round %d", c.name, round+1), err)
 		}
 	}
 }

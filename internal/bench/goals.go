@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 // What p2ptun shall be. Ratios are of medians.
@@ -14,6 +15,7 @@ const (
 	goalMemory      = 80   // MB under TCP
 	goalHubByCoturn = 0.80 // × its CPU time per gigabyte
 	goalHubByPion   = 0.65 // × its CPU time per gigabyte
+	goalIdle        = 40   // MB, of a node that knows a thousand idle others
 )
 
 // goal is something to reach, and what was reached.
@@ -59,6 +61,11 @@ func (r *report) goals() (all []goal) {
 				own, its := value(r.relayResults, hub, l.quantity+" cpu"), value(r.relayResults, other.name, l.quantity+" cpu")
 				add(goal{fmt.Sprintf("%s: CPU s/GB, of %s's, %s", hub, other.name, l.title), other.want, own / its, true, hub}, own, its)
 			}
+		}
+	}
+	for _, f := range r.idle {
+		if memory, err := strconv.ParseFloat(f.value, 64); err == nil && f.name == "rss_mb" {
+			add(goal{"a thousand known, idle: MB", goalIdle, memory, true, ""})
 		}
 	}
 	return all

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -66,24 +65,5 @@ func TestApart(t *testing.T) {
 	server, load, ok := apart(all)
 	if !ok || server != want || load.Count() != 1 || !load.IsSet(1) {
 		t.Errorf("%v, %v, %v", server, load, ok)
-	}
-}
-
-func TestParseMicro(t *testing.T) {
-	const out = `goos: linux
-pkg: github.com/p2ptun/p2ptun/tunnel
-BenchmarkAccept-2   	  100	  343.3 ns/op	  5.365 ns/packet	  0 B/op	  0 allocs/op
-PASS
-ok  	github.com/p2ptun/p2ptun/tunnel	1.0s
-pkg: github.com/p2ptun/p2ptun/signaling/hub
-BenchmarkMeter/one-way-2   	  100	  50 ns/op
-`
-	got := parseMicro(out)
-	if len(got) != 2 || got[0].pkg != "tunnel" || got[0].name != "Accept" || got[1].name != "Meter/one-way" {
-		t.Fatalf("%+v", got)
-	}
-	values := []string{got[0].value("ns/op"), got[0].value("allocs/op"), got[1].value("allocs/op")}
-	if want := []string{"343.3", "0", "–"}; !slices.Equal(values, want) {
-		t.Errorf("%q, want %q", values, want)
 	}
 }

@@ -23,7 +23,7 @@ type report struct {
 	relayResults results
 
 	micro    []micro
-	idle     []string // lines about a node that knows many others
+	idle     []fact // about a node that knows many others
 	profiles []profile
 	failures []string
 }
@@ -47,9 +47,7 @@ func (r *report) write() error {
 		r.writeRelays(&b)
 	}
 	r.writeMicro(&b)
-	if len(r.idle) > 0 {
-		fmt.Fprintf(&b, "## A thousand known machines, idle\n\n```\n%s\n```\n\n", strings.Join(r.idle, "\n"))
-	}
+	r.writeIdle(&b)
 	for _, f := range r.failures {
 		fmt.Fprintf(&b, "Failed: %s\n\n", f)
 	}
@@ -212,6 +210,17 @@ func (r *report) writeMicro(b *bytes.Buffer) {
 	for _, m := range r.micro {
 		fmt.Fprintf(b, "| %s: %s | %s | %s | %s | %s | %s |\n", m.pkg, m.name,
 			m.value("ns/op"), m.value("ns/packet"), m.value("MB/s"), m.value("B/op"), m.value("allocs/op"))
+	}
+	b.WriteByte('\n')
+}
+
+func (r *report) writeIdle(b *bytes.Buffer) {
+	if len(r.idle) == 0 {
+		return
+	}
+	b.WriteString("## A node that knows a thousand others, idle\n\n| | |\n|---|---|\n")
+	for _, f := range r.idle {
+		fmt.Fprintf(b, "| %s | %s |\n", strings.ReplaceAll(f.name, "_", " "), f.value)
 	}
 	b.WriteByte('\n')
 }
