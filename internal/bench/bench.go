@@ -39,7 +39,12 @@ func bench(ctx context.Context, o *options) (err error) {
 
 // once measures what no contender is compared with.
 func (r *report) once(ctx context.Context) {
-	var err error
+	rate, err := r.bare(ctx)
+	if err != nil {
+		r.failed("the lab without a tunnel", err)
+	} else {
+		r.machine = append(r.machine, fact{"the lab without a tunnel", fmt.Sprintf("%.1f Gbit/s, 1 TCP stream", rate)})
+	}
 	if r.asked("micro-benchmarks") {
 		fmt.Println("micro-benchmarks")
 		if r.micro, err = runMicro(ctx); err != nil {
@@ -52,6 +57,21 @@ func (r *report) once(ctx context.Context) {
 			r.failed("idle", err)
 		}
 	}
+}
+
+// bare is what the lab itself carries, in Gbit/s: far more than any tunnel, or
+// the lab would be measured.
+func (r *report) bare(ctx context.Context) (float64, error) {
+	s, err := newStage(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	s.addr[0], s.addr[1] = s.a.Addr(), s.b.Addr()
+	t := &trial{options: r.options, stage: s, name: "bare", results: make(results)}
+	said, err := tcpStep("tcp1", 1, true, false)(t, ctx)
+	fmt.Println("the lab without a tunnel:", said)
+	return t.results.get("bare", "tcp1").median, err
 }
 
 // failed notes what went wrong; the others are measured all the same.

@@ -19,7 +19,8 @@ var idleLine = regexp.MustCompile(`thousand idle: ((?:\w+=\S+ ?)+)`)
 // it got so far: the figures say by how much.
 func runIdle(ctx context.Context) ([]fact, error) {
 	out, err := exec.CommandContext(ctx, "go", "test", "github.com/p2ptun/p2ptun/internal/e2e", "-run", "^"+idleTest+"$", "-v").CombinedOutput()
-	if found := parseIdle(string(out)); len(found) > 0 {
+	found := parseIdle(string(out))
+	if len(found) > 0 || strings.Contains(string(out), "no tests to run") {
 		return found, nil
 	}
 	return nil, errors.Join(err, fmt.Errorf("%s has measured nothing:\n%s", idleTest, out))
