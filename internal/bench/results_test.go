@@ -40,15 +40,18 @@ func TestWriteTable(t *testing.T) {
 		r.add("one", "speed", v)
 		r.add("two", "speed", 2*v)
 	}
+	r.add("one", "loss", 4)
 	r.add("two", "loss", 5)
+	r.add("two", "extra", 7)
 	var b bytes.Buffer
 	writeTable(&b, r, []string{"one", "two"}, []row{
-		{"speed", "speed", 1, false}, {"never measured", "nothing", 0, false}, {"loss", "loss", 0, true},
+		{"speed", "speed", 1, false}, {"never measured", "nothing", 0, false}, {"loss", "loss", 0, true}, {"extra", "extra", 0, false},
 	})
 	const want = `| | one | two |
 |---|---|---|
 | speed | 2.0 (1.0–3.0) | 4.0 (2.0–6.0) **×2.00** |
-| loss | – | 5 |
+| loss | 4 | 5 |
+| extra | – | 7 |
 
 `
 	if b.String() != want {
