@@ -1,0 +1,306 @@
+package udpbatch
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// System calls are raw: none of them blocks, and a batch takes longer than the
+// scheduler likes to wait before it gives the processor to another thread.
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	unix.Msghdr
+	n uint32 // bytes received, or sent
+}
+
+// control has room for one control message, and its alignment.
+type control [3]uint64
+
+func (c *control) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(c)), unsafe.Sizeof(*c)) }
+
+// join asks for UDP_GRO (Linux 5.0) and reports whether there is UDP_SEGMENT
+// (Linux 4.18).
+func (c *Conn) join() (gso bool) {
+	_ = c.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		_, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+		gso = err == nil
+	})
+	return gso
+}
+
+// SetBuffers asks for socket buffers of so many bytes, beyond the system's
+// limits where the process may (CAP_NET_ADMIN). Smaller ones only lose more of
+// a burst, so there is no error.
+func (c *Conn) SetBuffers(bytes int) {
+	_ = c.raw.Control(func(fd uintptr) {
+		for _, o := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, o, bytes)
+		}
+	})
+}
+
+type batchSys struct {
+	headers  [Slots]mmsghdr
+	iovecs   [Slots]unix.Iovec
+	names    [Slots]unix.RawSockaddrInet6 // either family's fits
+	controls [Slots]control
+	buffer   []byte
+}
+
+// batches are 2 MiB each, of which a datagram touches a page. A reader that
+// waits has none.
+var batches = sync.Pool{New: func() any {
+	b := &Batch{}
+	s := &b.sys
+	s.buffer = make([]byte, Slots*slotSize)
+	for i := range s.headers {
+		h := &s.headers[i]
+		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
+		h.Control = (*byte)(unsafe.Pointer(&s.controls[i]))
+		h.Iov = &s.iovecs[i]
+		h.SetIovlen(1)
+		s.iovecs[i].Base = &s.buffer[i*slotSize]
+		s.iovecs[i].SetLen(slotSize)
+	}
+	b.clear(Slots)
+	return b
+}}
+
+// clear makes the first n headers ready for a read.
+func (b *Batch) clear(n int) {
+	for i := range b.sys.headers[:n] {
+		b.sys.headers[i].Namelen = unix.SizeofSockaddrInet6
+		b.sys.headers[i].SetControllen(int(unsafe.Sizeof(control{})))
+	}
+}
+
+// ReadBatch waits for datagrams and returns those that are there.
+func (c *Conn) ReadBatch() (*Batch, error) {
+	if err := c.raw.Read(c.ready); err != nil {
+		return nil, err
+	}
+	b, err := c.batch, c.err
+	c.batch, c.err = nil, nil
+	return b, err
+}
+
+// tryRead reports whether it read, or failed.
+func (c *Conn) tryRead(fd uintptr) bool {
+	b := batches.Get().(*Batch)
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.sys.headers)), Slots, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.parse(int(n))
+			c.batch = b
+			return true
+		case unix.EINTR:
+			continue
+		}
+		batches.Put(b)
+		if errno == unix.EAGAIN {
+			return false
+		}
+		c.err = os.NewSyscallError("recvmmsg", errno)
+		return true
+	}
+}
+
+// parse makes messages of the first n slots.
+func (b *Batch) parse(n int) {
+	s := &b.sys
+	for i := range n {
+		at := i * slotSize
+		b.all[i] = message{
+			data:    s.buffer[at : at+int(s.headers[i].n) : at+slotSize],
+			segment: s.controls[i].segment(int(s.headers[i].Controllen)),
+			from:    fromSockaddr(&s.names[i]),
+		}
+	}
+	b.messages = b.all[:n]
+	b.clear(n)
+}
+
+// segment reads the one control message there may be.
+func (c *control) segment(n int) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(c))
+	if n < unix.CmsgLen(4) || h.Level != unix.IPPROTO_UDP || h.Type != unix.UDP_GRO {
+		return 0
+	}
+	return int(int32(binary.NativeEndian.Uint32(c.bytes()[unix.CmsgLen(0):])))
+}
+
+// Release gives the batch back. What Next returned is not to be used any more.
+func (b *Batch) Release() {
+	b.messages = nil
+	batches.Put(b)
+}
+
+func fromSockaddr(name *unix.RawSockaddrInet6) netip.AddrPort {
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:]) // at the same place in both
+	if name.Family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr), port)
+	}
+	a := netip.AddrFrom16(name.Addr).Unmap()
+	if name.Scope_id != 0 && a.Is6() {
+		a = a.WithZone(strconv.FormatUint(uint64(name.Scope_id), 10)) // link-local
+	}
+	return netip.AddrPortFrom(a, port)
+}
+
+// toSockaddr writes the address and returns its size.
+func toSockaddr(name *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
+	*name = unix.RawSockaddrInet6{}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&name.Port))[:], to.Port())
+	if to.Addr().Is4() {
+		name.Family = unix.AF_INET
+		(*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr = to.Addr().As4()
+		return unix.SizeofSockaddrInet4
+	}
+	name.Family, name.Addr = unix.AF_INET6, to.Addr().As16()
+	if zone := to.Addr().Zone(); zone != "" {
+		if id, err := strconv.ParseUint(zone, 10, 32); err == nil {
+			name.Scope_id = uint32(id)
+		} else if i, err := net.InterfaceByName(zone); err == nil {
+			name.Scope_id = uint32(i.Index)
+		}
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+type runSys struct {
+	iovecs  [2 * MaxSegments]unix.Iovec
+	headers [MaxSegments]mmsghdr
+	name    unix.RawSockaddrInet6
+	control control
+	call    func(fd uintptr)
+
+	joined bool // what call shall do
+	n      int  // headers to send; then: sent
+	errno  syscall.Errno
+}
+
+func (r *Run) init() { r.sys.call = r.send }
+
+// send sends the joined header, or n of the single ones.
+func (r *Run) send(fd uintptr) {
+	s := &r.sys
+	for {
+		var n uintptr
+		if s.joined {
+			_, _, s.errno = syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.headers[0].Msghdr)), unix.MSG_DONTWAIT)
+			n = 1
+		} else {
+			n, _, s.errno = syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers)), uintptr(s.n), unix.MSG_DONTWAIT, 0, 0)
+		}
+		if s.errno == unix.EINTR {
+			continue
+		}
+		if s.errno != 0 {
+			n = 0
+		}
+		s.n = int(n)
+		return
+	}
+}
+
+// WriteRun sends the run and returns how many of its datagrams the kernel took.
+// It never waits: a socket whose buffer is full takes no more. Where a run
+// cannot go in one piece, because the way out has no checksum offload (EIO: for
+// good then) or an MTU below the datagrams' size (EINVAL, EMSGSIZE), they go
+// one by one.
+func (c *Conn) WriteRun(r *Run) (sent int, err error) {
+	namelen := toSockaddr(&r.sys.name, r.to)
+	if r.count > 1 && c.gso.Load() {
+		errno, err := r.sendJoined(c.raw, namelen)
+		switch {
+		case err != nil:
+			return 0, err
+		case errno == 0:
+			return r.count, nil
+		case errno == unix.EIO:
+			c.gso.Store(false)
+		case errno != unix.EINVAL && errno != unix.EMSGSIZE:
+			return 0, os.NewSyscallError("sendmsg", errno)
+		}
+	}
+	return r.sendSingly(c.raw, namelen)
+}
+
+func (r *Run) sendJoined(raw syscall.RawConn, namelen uint32) (syscall.Errno, error) {
+	s := &r.sys
+	for i, p := range r.parts {
+		s.iovecs[i].Base = &p[0]
+		s.iovecs[i].SetLen(len(p))
+	}
+	h := &s.headers[0].Msghdr
+	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.name)), namelen
+	h.Iov = &s.iovecs[0]
+	h.SetIovlen(len(r.parts))
+	c := (*unix.Cmsghdr)(unsafe.Pointer(&s.control))
+	c.Level, c.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	c.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(s.control.bytes()[unix.CmsgLen(0):], uint16(r.size))
+	h.Control = (*byte)(unsafe.Pointer(&s.control))
+	h.SetControllen(unix.CmsgSpace(2))
+	s.joined = true
+	err := raw.Control(s.call)
+	h.Control = nil
+	h.SetControllen(0)
+	return s.errno, err
+}
+
+// sendSingly goes on until the kernel refuses one.
+func (r *Run) sendSingly(raw syscall.RawConn, namelen uint32) (int, error) {
+	s := &r.sys
+	r.cut(namelen)
+	s.joined, s.n = false, r.count
+	if err := raw.Control(s.call); err != nil {
+		return 0, err
+	}
+	switch {
+	case s.errno != 0:
+		return 0, os.NewSyscallError("sendmmsg", s.errno)
+	case s.n < r.count:
+		return s.n, errPart
+	}
+	return s.n, nil
+}
+
+// errPart is of a run whose first datagrams were sent, and not the rest.
+var errPart = errors.New("sendmmsg: the kernel took a part")
+
+// cut gives each datagram its header and iovecs, two at most.
+func (r *Run) cut(namelen uint32) {
+	s := &r.sys
+	used, part := 0, 0
+	var rest []byte
+	for i := range r.count {
+		h := &s.headers[i].Msghdr
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.name)), namelen
+		h.Iov = &s.iovecs[min(used, len(s.iovecs)-1)]
+		first := used
+		for need := min(r.size, r.bytes-i*r.size); need > 0; used++ {
+			if len(rest) == 0 {
+				rest = r.parts[part]
+				part++
+			}
+			n := min(need, len(rest))
+			s.iovecs[used].Base = &rest[0]
+			s.iovecs[used].SetLen(n)
+			rest, need = rest[n:], need-n
+		}
+		h.SetIovlen(used - first)
+	}
+}
