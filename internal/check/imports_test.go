@@ -12,17 +12,18 @@ const module = "github.com/p2ptun/p2ptun/"
 // The one direction of imports: cmd → tunnel → peer → signaling → config, with
 // tun a leaf beside them. Each package may import what stands after it here.
 var mayImport = map[string][]string{
-	"cmd/p2ptun":      {"tunnel", "peer", "signaling/hub", "signaling", "tun", "config"},
-	"tunnel":          {"peer", "signaling", "tun", "config"},
-	"peer":            {"signaling", "config"},
-	"signaling/hub":   {"signaling", "config"},
-	"signaling":       {"config"},
-	"tun":             {"config"},
-	"config":          {},
-	"internal/natlab": {},
-	"internal/e2e":    {"tunnel", "peer", "internal/natlab"},
-	"internal/demo":   {"tunnel", "peer", "internal/natlab", "internal/e2e"},
-	"internal/check":  {},
+	"cmd/p2ptun":        {"tunnel", "peer", "signaling/hub", "signaling", "tun", "config"},
+	"tunnel":            {"peer", "signaling", "tun", "config"},
+	"peer":              {"signaling", "config"},
+	"signaling/hub":     {"signaling", "config", "internal/udpbatch"},
+	"signaling":         {"config"},
+	"tun":               {"config"},
+	"config":            {},
+	"internal/natlab":   {},
+	"internal/udpbatch": {},
+	"internal/e2e":      {"tunnel", "peer", "internal/natlab"},
+	"internal/demo":     {"tunnel", "peer", "internal/natlab", "internal/e2e"},
+	"internal/check":    {},
 }
 
 // And what some may never import, of others: the layers that they know
