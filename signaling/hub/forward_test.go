@@ -247,7 +247,7 @@ func TestForwardKeepsOrder(t *testing.T) {
 		m := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodChannelBind, stun.ClassRequest),
 			attribute(stun.AttrChannelNumber, 0x40, byte(i), 0, 0), peerAddress(peer.addr))
 		signedBy(a.turn, m)
-		a.send(a.server, m.Raw, framed(0x4000+i, 0, []byte("at once"))[0])
+		a.send(a.server, framed(0x4000+i, 0, []byte("too early"))[0], m.Raw, framed(0x4000+i, 0, []byte("at once"))[0])
 		if got := peer.receive(1, a.relayed); string(got[0]) != "at once" {
 			t.Errorf("got %q", got[0])
 		}
@@ -257,7 +257,9 @@ func TestForwardKeepsOrder(t *testing.T) {
 // What has expired forwards nothing, in either direction; what is asked for
 // anew does, also for another peer.
 func TestForwardExpiry(t *testing.T) {
-	h := startLineHub(t, loopback, func(h *Hub) { h.relay.lives = lives{permission: 300 * time.Millisecond, channel: 900 * time.Millisecond} })
+	h := startLineHub(t, loopback, func(h *Hub) {
+		h.relay.lives = lives{permission: 300 * time.Millisecond, channel: 900 * time.Millisecond}
+	})
 	ida, _ := twoMembers()
 	f := relayFamilies[0]
 	a, peer, next := newCaller(t, h, ida, f.a), listenLine(t, f.member), listenLine(t, f.member)
@@ -348,7 +350,12 @@ func TestForwardEnded(t *testing.T) {
 			b.receive(1, b.server)
 			a.receive(1, a.server)
 
+			bindings := a.conn.client.Load().bindings
 			tt.end(h, a)
+			// At once, and not when pion/turn comes to it.
+			if _, in := bindings.in(peer.addr); in || bindings.out(0x4000) != nil {
+				t.Error("something is still bound")
+			}
 			d := h.relay.drops
 			a.send(a.server, framed(0x4000, 0, []byte("x"))...)
 			a.send(a.server, framed(0x4001, 0, []byte("x"))...)

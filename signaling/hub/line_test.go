@@ -36,11 +36,16 @@ func newLine(t testing.TB, conn *net.UDPConn) *line {
 
 func listenLine(t testing.TB, a netip.Addr) *line {
 	t.Helper()
+	return newLine(t, listenUDP(t, a))
+}
+
+func listenUDP(t testing.TB, a netip.Addr) *net.UDPConn {
+	t.Helper()
 	conn, err := net.ListenUDP(udpbatch.Network(a), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLine(t, conn)
+	return conn
 }
 
 // send sends datagrams in as few pieces as they allow.
