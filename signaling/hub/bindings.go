@@ -70,12 +70,6 @@ func (b *bindings) close() {
 	b.closed = true
 }
 
-func (b *bindings) isClosed() bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.closed
-}
-
 // out is the channel that the client may send on, or nil. A channel outlives
 // its permission where only the latter has expired, and carries nothing then:
 // pion/turn would still send on it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/internal/udpbatch"
+	"github.com/pion/stun/v4"
 )
 
 // line is a socket that sends and receives bursts, as nodes do.
@@ -121,17 +122,20 @@ type caller struct {
 }
 
 // newCaller allocates at the hub.
-func newCaller(t testing.TB, h *testHub, id identity, from netip.Addr) *caller {
+func newCaller(t testing.TB, h *testHub, id identity, from netip.Addr, attrs ...stun.Setter) *caller {
 	t.Helper()
 	server := h.TURNAddr()
 	if from.Is6() {
 		server = netip.AddrPortFrom(loopback6, server.Port())
 	}
-	c := &caller{turn: newRawTURN(t, server, from.String(), issue(h, id)).allocate(), server: server}
+	c := &caller{turn: newRawTURN(t, server, from.String(), issue(h, id)).allocate(attrs...), server: server}
 	for _, a := range h.allocations() {
 		if a.client == addrPort(c.turn.conn.LocalAddr()) {
 			c.relayed, c.conn = a.relayed, a.conn
-			c.reach = netip.AddrPortFrom(server.Addr(), a.relayed.Port())
+			c.reach = netip.AddrPortFrom(loopback, a.relayed.Port())
+			if a.relayed.Addr().Is6() {
+				c.reach = netip.AddrPortFrom(loopback6, a.relayed.Port())
+			}
 		}
 	}
 	c.line = newLine(t, c.turn.conn)
@@ -181,17 +185,22 @@ var relayFamilies = []relayFamily{
 	{"IPv6", netip.MustParseAddr("2001:db8::1"), loopback6, loopback6, loopback6},
 }
 
-// startLineHub starts a hub in one family, whose members may be anywhere.
-func startLineHub(t testing.TB, hub netip.Addr, tune ...func(*Hub)) *testHub {
+// startLineHub starts a hub whose members may be anywhere.
+func startLineHub(t testing.TB, public netip.Addr, tune ...func(*Hub)) *testHub {
 	t.Helper()
-	if hub.Is6() {
+	return startLineHubAt(t, []netip.Addr{public}, tune...)
+}
+
+func startLineHubAt(t testing.TB, public []netip.Addr, tune ...func(*Hub)) *testHub {
+	t.Helper()
+	if slices.ContainsFunc(public, netip.Addr.Is6) {
 		probe, err := net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback6, 0)))
 		if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
 			t.Skipf("no IPv6 here: %v", err)
 		}
 		probe.Close()
 	}
-	return startHub(t, Config{PublicAddrs: []netip.Addr{hub}, RelayRate: 1 << 40}, append(tune, func(h *Hub) {
+	return startHub(t, Config{PublicAddrs: public, RelayRate: 1 << 40}, append(tune, func(h *Hub) {
 		h.admitted.allowLoopback = true
 		h.relay.setMachine(nil)
 		h.relay.known.rate, h.relay.known.burst = 1e9, 1e9
