@@ -2,6 +2,7 @@ package tun
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 
 	wgtun "golang.zx2c4.com/wireguard/tun"
@@ -13,8 +14,10 @@ import (
 type Interface struct {
 	name     string
 	mtu      int
+	index    int
+	prefixes []netip.Prefix // own addresses
 	ipv4Only bool
-	dev      wgtun.Device
+	dev      *padded
 
 	closeOnce sync.Once
 	closeErr  error
@@ -29,7 +32,7 @@ func (i *Interface) Device() wgtun.Device { return i.dev }
 // Name returns the interface's name.
 func (i *Interface) Name() string { return i.name }
 
-// MTU returns the largest inner packet the interface was made for, in bytes.
+// MTU returns the MTU of the interface, in bytes: the most of any address.
 func (i *Interface) MTU() int { return i.mtu }
 
 // IPv4Only says that IPv6 addresses were asked for and left out, because IPv6
