@@ -89,6 +89,9 @@ func (l *loop) due(now time.Time) time.Time {
 			at = sooner(at, prefer.Add(time.Millisecond))
 		}
 	}
+	if l.canProbe(now) {
+		at = sooner(at, l.sizing.search.at())
+	}
 	if l.current != nil { // for Snapshot
 		at = sooner(at, now.Add(silent))
 	}

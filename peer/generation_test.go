@@ -13,6 +13,10 @@ import (
 // outgoing keeps the STUN messages that an underlay sends.
 type outgoing struct{ messages chan stun.Message }
 
+func (o outgoing) Probe(b []byte, local netip.Addr, to netip.AddrPort) error {
+	return o.SendTo(b, local, to)
+}
+
 func (o outgoing) SendTo(b []byte, _ netip.Addr, _ netip.AddrPort) error {
 	m := stun.Message{Raw: append([]byte(nil), b...)}
 	if err := m.Decode(); err != nil {

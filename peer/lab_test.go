@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,8 +183,10 @@ type node struct {
 	addr     netip.AddrPort
 	pc       net.PacketConn
 	underlay *Underlay
-	deaf     atomic.Bool // drops everything that arrives
-	mute     atomic.Bool // drops everything that leaves
+	deaf     atomic.Bool  // drops everything that arrives
+	mute     atomic.Bool  // drops everything that leaves
+	link     atomic.Int64 // the largest payload that can leave whole
+	narrow   atomic.Int64 // the largest payload that arrives whole
 
 	mu   sync.Mutex
 	got  map[string]time.Time // payloads received
@@ -212,6 +215,8 @@ func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig))
 	l.t.Helper()
 	n := &node{lab: l, name: addr, got: make(map[string]time.Time), seen: make(map[source]bool)}
 	n.addr = netip.AddrPortFrom(netip.MustParseAddr(addr), nodePort)
+	n.link.Store(8972)
+	n.narrow.Store(1472)
 	var err error
 	n.pc, err = l.net(r, addr).ListenPacket("udp4", n.addr.String())
 	l.must(err)
@@ -255,8 +260,19 @@ func (n *node) SendTo(b []byte, _ netip.Addr, to netip.AddrPort) error {
 	return err
 }
 
+// Probe implements Socket: the path has an MTU, and so has the machine.
+func (n *node) Probe(b []byte, local netip.Addr, to netip.AddrPort) error {
+	if len(b) > int(n.link.Load()) {
+		return syscall.EMSGSIZE
+	}
+	if len(b) > int(n.narrow.Load()) {
+		return nil
+	}
+	return n.SendTo(b, local, to)
+}
+
 func (n *node) read() {
-	b := make([]byte, 2048)
+	b := make([]byte, 1<<16)
 	for {
 		k, from, err := n.pc.ReadFrom(b)
 		if err != nil {

@@ -41,7 +41,11 @@ func (c *turnConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	}
 	// An error would end the client's transaction, and with it the relay,
 	// for what may be a moment without a route; it retransmits by itself.
-	_ = c.socket.SendTo(b, zeroAddr, canonical(a.AddrPort()))
+	send := c.socket.SendTo
+	if isChannelData(b) && isPadded(b[4:]) {
+		send = c.socket.Probe
+	}
+	_ = send(b, zeroAddr, canonical(a.AddrPort()))
 	return len(b), nil
 }
 

@@ -15,6 +15,11 @@ type Socket interface {
 	// SendTo sends b to the address to, from the address local; when local
 	// is zero the kernel chooses. It does not keep b.
 	SendTo(b []byte, local netip.Addr, to netip.AddrPort) error
+
+	// Probe is SendTo for a datagram that may not be fragmented, here or on
+	// the way. The error is syscall.EMSGSIZE for one that no link of this
+	// machine to there carries whole.
+	Probe(b []byte, local netip.Addr, to netip.AddrPort) error
 }
 
 // UnderlayConfig is what an Underlay needs. Socket and Port are required.

@@ -32,7 +32,9 @@ func TestPadding(t *testing.T) {
 			bufs[i] = make([]byte, offset+9000)
 		}
 		n, err := p.Read(bufs, sizes, offset)
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for i, b := range bufs[:n] {
 			packet := b[offset : offset+sizes[i]]
 			if len(bytes.Trim(bytes.TrimRight(packet, "\x00"), "\x01")) != 0 {

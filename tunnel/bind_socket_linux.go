@@ -30,9 +30,10 @@ func setOptions(network string, c syscall.RawConn, gso bool) error {
 		} else {
 			failed = unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 		}
+		failed = errors.Join(failed, setFragmentable(network, s))
 	})
 	if err = errors.Join(err, failed); err != nil {
-		return fmt.Errorf("ask for local addresses: %w", err)
+		return fmt.Errorf("prepare the socket: %w", err)
 	}
 	return nil
 }
