@@ -101,18 +101,20 @@ func (l *loop) probe(now time.Time) {
 // send is known at once.
 func (l *loop) sendProbe(s *search, now time.Time) {
 	for {
-		size, ok := s.next(now, l.path.rtt, l.p.large.Load())
-		if !ok {
-			return
-		}
+		sizes := s.next(now, l.path.rtt, l.p.large.Load())
 		if s.confirming() {
 			l.p.large.Store(false)
 		}
-		c := l.path.key.conn
-		if !errors.Is(c.probe(l.path.key.remote, size), syscall.EMSGSIZE) {
+		refused := false
+		for _, size := range sizes {
+			if errors.Is(l.path.key.conn.probe(l.path.key.remote, size), syscall.EMSGSIZE) {
+				s.tooBig(size)
+				refused = true
+			}
+		}
+		if !refused {
 			return
 		}
-		s.tooBig(size)
 	}
 }
 

@@ -59,9 +59,10 @@ type search struct {
 	hi int // the smallest that was given up; len(sizes): none
 
 	// The probe that waits for its answer.
-	target int // index; -1: there is none
-	tries  int
-	due    time.Time
+	target   int // index; -1: there is none
+	tries    int
+	due      time.Time
+	fallback int // the largest smaller one that was answered meanwhile; -1: none
 
 	large     bool      // the size in use is being used
 	confirmed time.Time // when lo was last answered, or asked
@@ -73,7 +74,7 @@ type search struct {
 // what counts, on a link of at most maxLink. hint is the size to begin with,
 // which the path had before; zero: there is none.
 func newSearch(overhead, maxLink, hint int) *search {
-	s := &search{lo: -1, target: -1, hint: -1, wait: raiseWait}
+	s := &search{lo: -1, target: -1, fallback: -1, hint: -1, wait: raiseWait}
 	s.sizes = append(s.sizes, BasePayload)
 	for _, l := range links {
 		if l <= maxLink {
@@ -105,26 +106,45 @@ func (s *search) size() int {
 	return s.sizes[s.lo]
 }
 
-// next returns the size of the probe that is to leave now, if any. rtt is the
+// next returns the sizes of the probes that are to leave now, if any. rtt is the
 // path's, large says that packets worth a confirmation were sent since the
 // last one.
-func (s *search) next(now time.Time, rtt time.Duration, large bool) (size int, ok bool) {
+func (s *search) next(now time.Time, rtt time.Duration, large bool) []int {
 	s.large = large
 	if s.target >= 0 && now.Before(s.due) {
-		return 0, false
+		return nil
 	}
 	if s.target >= 0 && s.tries == maxProbes {
 		s.giveUp(s.target)
 	}
 	if s.target < 0 {
-		s.target, s.tries = s.choose(now), 0
+		s.target, s.tries, s.fallback = s.choose(now), 0, -1
 	}
 	if s.target < 0 {
-		return 0, false
+		return nil
 	}
 	s.tries++
 	s.due = now.Add(min(max(3*rtt, minProbeWait), maxProbeWait))
-	return s.sizes[s.target], true
+	sizes := []int{s.sizes[s.target]}
+	if i := s.retreat(); i >= 0 {
+		sizes = append(sizes, s.sizes[i])
+	}
+	return sizes
+}
+
+// retreat returns what to probe beside a size that is in use and was not
+// answered: when it is given up, it is known what to fall back to. -1: nothing.
+func (s *search) retreat() int {
+	safe := s.common[len(s.common)-1]
+	switch {
+	case s.tries < 2 || s.lo >= 0 && s.target != s.lo:
+		return -1
+	case s.tries == 2 && s.base < s.target:
+		return s.base
+	case safe < s.target:
+		return safe
+	}
+	return -1
 }
 
 // confirming says whether the probe that waits is a confirmation.
@@ -184,8 +204,11 @@ func (s *search) giveUp(i int) {
 	if i <= s.lo {
 		s.lo, s.wait = -1, raiseWait
 	}
+	if s.lo < 0 {
+		s.lo = s.fallback
+	}
 	s.hi, s.raise = min(s.hi, i), time.Time{}
-	s.target = -1
+	s.target, s.fallback = -1, -1
 }
 
 // tooBig notes that the probe was refused: no link of this machine carries it.
@@ -194,7 +217,7 @@ func (s *search) tooBig(size int) { s.giveUp(s.index(size)) }
 // pause notes that not even checks are answered now: what was lost meanwhile
 // says nothing of sizes.
 func (s *search) pause() {
-	s.target = -1
+	s.target, s.fallback = -1, -1
 	if s.lo < 0 {
 		s.hi, s.raise = len(s.sizes), time.Time{}
 	}
@@ -204,6 +227,10 @@ func (s *search) pause() {
 func (s *search) answered(size int, now time.Time) {
 	i := s.index(size)
 	if i < 0 {
+		return
+	}
+	if i < s.target && s.size() > size {
+		s.fallback = max(s.fallback, i)
 		return
 	}
 	if i == s.hint {
