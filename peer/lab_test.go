@@ -315,8 +315,9 @@ type side struct {
 
 	sent atomic.Int32 // sealed messages
 
-	mu    sync.Mutex // guards paths
+	mu    sync.Mutex // guards all below
 	paths []Path
+	sizes []int // as OnMTU was told
 }
 
 // link is the hub's signaling between two sides.
@@ -375,6 +376,11 @@ func (k *link) config(s, to *side) Config {
 			defer s.mu.Unlock()
 			s.paths = append(s.paths, p)
 		},
+		OnMTU: func(payload int) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.sizes = append(s.sizes, payload)
+		},
 		OnSource: func(r *Relay, a netip.AddrPort) {
 			s.node.mu.Lock()
 			defer s.node.mu.Unlock()
@@ -407,6 +413,13 @@ func (s *side) history() []Path {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.paths)
+}
+
+// told is all that OnMTU was told so far.
+func (s *side) told() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sizes)
 }
 
 // path is the newest path of the side.

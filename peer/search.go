@@ -240,7 +240,7 @@ func (s *search) answered(size int, now time.Time) {
 		s.lo, s.confirmed = i, now
 	}
 	if s.hi <= i {
-		s.hi = i + 1
+		s.hi = len(s.sizes) // it was given up too soon, and so may others have been
 	}
 	if s.target <= i {
 		s.target = -1
