@@ -19,23 +19,28 @@ func (s *side) sized(within time.Duration, want ...int) {
 
 func TestMTU(t *testing.T) {
 	tests := []struct {
-		name string
-		a, b func(*lab) *node
-		want int
+		name   string
+		a, b   func(*lab) *node
+		narrow int64 // the longest that both can send whole
+		want   int
 	}{
-		{"direct", port, port, 1472},
-		{"public", public, port, 1472},
-		{"relayed", symmetric, symmetric, 1468},
-		{"relayed on one side", symmetric, port, 1468},
+		{"direct", port, port, 1472, 1472},
+		{"public", public, port, 1472, 1472},
+		{"relayed", symmetric, symmetric, 1472, 1468},
+		{"relayed on one side", symmetric, port, 1472, 1468},
+		{"narrow", port, port, 1412, 1412},
+		{"narrow, relayed", symmetric, symmetric, 1412, 1408},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inLab(t, func(l *lab) {
 				k := l.pair(tt.a(l), tt.b(l))
+				k.a.narrow.Store(tt.narrow)
+				k.b.narrow.Store(tt.narrow)
 				k.online()
 				for _, s := range []*side{k.a, k.b} {
 					// On the way to it some relayed path may have been used.
-					l.until(3*time.Second, "proved", func() bool {
+					l.until(4*time.Second, "proved", func() bool {
 						told := s.told()
 						return len(told) > 1 && told[0] == BasePayload && told[len(told)-1] == tt.want
 					})

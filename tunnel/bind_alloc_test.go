@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/p2ptun/p2ptun/peer"
 )
 
 // The race detector makes sync.Pool forget on purpose; so these hold without.
@@ -16,6 +18,7 @@ func TestNoAllocations(t *testing.T) {
 	_, addr := listenUDP(t, "127.0.0.1:0") // nobody reads it: what overflows is dropped
 	in, b := newLoop(t)
 	direct, relayed, r := b.NewEndpoint(nameA, nil), b.NewEndpoint(nameB, nil), &plainRelay{}
+	direct.onLarge = peer.New(peer.Config{}).Large
 	direct.SetPath(Path{Local: home, Remote: addr})
 	relayed.SetPath(Path{Remote: stranger, Relay: r})
 

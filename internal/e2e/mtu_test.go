@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/internal/natlab"
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -95,23 +95,34 @@ func public(link natlab.Link) func(*setup) (a, b *natlab.Host) {
 	}
 }
 
-// onLAN places both on one LAN, the second with such a link, and with IPv6
-// where it is wanted.
+// onLAN places both on one LAN, the second with such a link. With six they reach
+// each other over IPv6 alone.
 func onLAN(link natlab.Link, six bool) func(*setup) (a, b *natlab.Host) {
 	return func(s *setup) (a, b *natlab.Host) {
 		home := natlab.Must(s.rig.Lab.NAT("home", natlab.PortRestricted))
 		near := natlab.Link{MTU: link.MTU}
 		a = natlab.Must(home.Host("a", natlab.Through(near)))
 		b = natlab.Must(home.Host("b", natlab.Through(link)))
-		for i, h := range []*natlab.Host{a, b} {
-			if !six {
-				continue
-			}
-			if err := h.AddIPv6(netip.MustParsePrefix(fmt.Sprintf("fd01::%d/64", i+1))); err != nil {
-				s.t.Fatal(err)
-			}
+		if six {
+			s.joinIPv6(a, "fd01::1/64", b)
+			s.joinIPv6(b, "fd01::2/64", a)
 		}
 		return a, b
+	}
+}
+
+// joinIPv6 gives h an IPv6 address, and takes the way to another's IPv4 address.
+func (s *setup) joinIPv6(h *natlab.Host, addr string, other *natlab.Host) {
+	s.t.Helper()
+	err := h.AddIPv6(netip.MustParsePrefix(addr))
+	if err == nil {
+		err = h.Do(func() error {
+			dst := &net.IPNet{IP: other.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}
+			return netlink.RouteAdd(&netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE})
+		})
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
 
