@@ -18,6 +18,7 @@ func (s *side) sized(within time.Duration, want ...int) {
 }
 
 func TestMTU(t *testing.T) {
+	hidden := func(l *lab) *node { return l.behind(natPort, func(c *UnderlayConfig) { c.RelayOnly = true }) }
 	tests := []struct {
 		name   string
 		a, b   func(*lab) *node
@@ -29,7 +30,8 @@ func TestMTU(t *testing.T) {
 		{"relayed", symmetric, symmetric, 1472, 1468},
 		{"relayed on one side", symmetric, port, 1472, 1468},
 		{"narrow", port, port, 1412, 1412},
-		{"narrow, relayed", symmetric, symmetric, 1412, 1408},
+		{"narrow, to a relay", symmetric, symmetric, 1412, 1408},
+		{"narrow, through a relay", hidden, hidden, 1412, 1408},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
