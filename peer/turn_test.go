@@ -38,14 +38,14 @@ func newScripted(t *testing.T, script turnScript) *turnClient {
 
 var longTerm = stun.NewLongTermIntegrity("user", "realm", "pass")
 
-func answer(m *stun.Message, class stun.MessageClass, attrs ...stun.Setter) *stun.Message {
+func turnAnswer(m *stun.Message, class stun.MessageClass, attrs ...stun.Setter) *stun.Message {
 	all := []stun.Setter{stun.NewTransactionIDSetter(m.TransactionID), stun.NewType(m.Type.Method, class)}
 	return stun.MustBuild(append(all, attrs...)...)
 }
 
 func TestTURNCredentials(t *testing.T) {
 	challenge := func(m *stun.Message, code stun.ErrorCode, nonce string) []*stun.Message {
-		return []*stun.Message{answer(m, stun.ClassErrorResponse, code, stun.NewRealm("realm"), stun.NewNonce(nonce))}
+		return []*stun.Message{turnAnswer(m, stun.ClassErrorResponse, code, stun.NewRealm("realm"), stun.NewNonce(nonce))}
 	}
 	nonce := func(m *stun.Message) string {
 		var n stun.Nonce
@@ -65,9 +65,9 @@ func TestTURNCredentials(t *testing.T) {
 				return challenge(m, stun.CodeStaleNonce, "second")
 			}
 			return []*stun.Message{
-				answer(m, stun.ClassSuccessResponse), // a stranger's
-				answer(m, stun.ClassSuccessResponse, stun.NewLongTermIntegrity("user", "realm", "other")),
-				answer(m, stun.ClassSuccessResponse, peerAddress(hubAddr), longTerm),
+				turnAnswer(m, stun.ClassSuccessResponse), // a stranger's
+				turnAnswer(m, stun.ClassSuccessResponse, stun.NewLongTermIntegrity("user", "realm", "other")),
+				turnAnswer(m, stun.ClassSuccessResponse, peerAddress(hubAddr), longTerm),
 			}
 		})
 		got, err := c.do(t.Context(), stun.MethodRefresh)
@@ -84,7 +84,7 @@ func TestTURNRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refuse := func(code stun.ErrorCode) *turnClient {
 			return newScripted(t, func(_ int, m *stun.Message) []*stun.Message {
-				return []*stun.Message{answer(m, stun.ClassErrorResponse, code, stun.NewRealm("realm"), stun.NewNonce("n"))}
+				return []*stun.Message{turnAnswer(m, stun.ClassErrorResponse, code, stun.NewRealm("realm"), stun.NewNonce("n"))}
 			})
 		}
 		for _, code := range []stun.ErrorCode{stun.CodeUnauthorized, stun.CodeForbidden, stun.CodeStaleNonce} {
