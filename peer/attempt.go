@@ -90,6 +90,9 @@ func (l *loop) due(now time.Time) time.Time {
 		}
 	}
 	at = sooner(at, l.keepAt)
+	if l.canProbe(now) {
+		at = sooner(at, l.sizing.search.at())
+	}
 	if l.current != nil { // for Snapshot
 		at = sooner(at, now.Add(silent))
 	}

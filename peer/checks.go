@@ -31,6 +31,7 @@ const (
 // agent tells. Safe for concurrent use.
 type checks struct {
 	ufrag   string                       // ours; fixed
+	pwd     string                       // ours; fixed
 	changed func()                       // a pair became valid or was selected; must not block
 	told    func(*Relay, netip.AddrPort) // the peer is at this address; must not block
 
@@ -46,7 +47,18 @@ type checks struct {
 	role        ice.AttrControl         // of the newest request of the agent
 	roleKnown   bool
 	proof       func() // called at each authentic check; must not block
+	carried     []carried
 }
+
+// carried says that a pair carried a padded check.
+type carried struct {
+	key  pairKey
+	size int // bytes above UDP
+}
+
+// maxCarried bounds those that the loop has not seen: one probe is under way
+// at a time.
+const maxCarried = 16
 
 // announced is what the peer said of one of its addresses.
 type announced struct {
@@ -210,6 +222,38 @@ func (s *checks) asked(k pairKey, priority uint32, came, now time.Time) (check b
 	p.priority = priority
 	check = s.roleKnown && !p.fresh(now) && p.sent.Before(came)
 	return check, s.role
+}
+
+// sizeAnswered notes an authentic response to a padded check.
+func (s *checks) sizeAnswered(k pairKey, size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.carried) < maxCarried {
+		s.carried = append(s.carried, carried{k, size})
+	}
+}
+
+// takeCarried returns what came since it was called last.
+func (s *checks) takeCarried() []carried {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.carried
+	s.carried = nil
+	return c
+}
+
+// knows says whether an authentic check came from addr.
+func (s *checks) knows(addr netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources[addr]
+}
+
+// agentRole is the role of the agent's newest request.
+func (s *checks) agentRole() (role ice.AttrControl, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.role, s.roleKnown
 }
 
 // choose notes the pair that the agent selected.

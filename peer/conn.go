@@ -147,19 +147,22 @@ func (c *conn) send(b []byte, to netip.AddrPort) {
 // its response makes the pair valid. It is the triggered check of RFC 8445
 // section 7.3.1.4 where the agent sends none.
 func (c *conn) check(to netip.AddrPort, role ice.AttrControl) {
-	ufrag, pwd := c.checks.credentials()
-	m, err := stun.Build(
-		stun.BindingRequest, stun.TransactionID,
-		stun.NewUsername(ufrag+":"+c.checks.ufrag),
-		role, ice.PriorityAttr(prefPeerReflexive<<24|c.priority&0xffffff),
-		stun.NewShortTermIntegrity(pwd), stun.Fingerprint,
-	)
+	m, err := c.request(role)
 	if err != nil {
 		c.mux.drops.unsent.Add(1)
 		return
 	}
 	c.mux.sent(pairKey{c, to}, m.TransactionID, nil)
 	c.send(m.Raw, to)
+}
+
+// request makes a Binding request of our own, with first before all else.
+func (c *conn) request(role ice.AttrControl, first ...stun.Setter) (*stun.Message, error) {
+	ufrag, pwd := c.checks.credentials()
+	return stun.Build(append(append([]stun.Setter{stun.BindingRequest, stun.TransactionID}, first...),
+		stun.NewUsername(ufrag+":"+c.checks.ufrag),
+		role, ice.PriorityAttr(prefPeerReflexive<<24|c.priority&0xffffff),
+		stun.NewShortTermIntegrity(pwd), stun.Fingerprint)...)
 }
 
 // Close ends reads. It never fails and may be repeated.

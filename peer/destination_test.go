@@ -92,6 +92,19 @@ func TestDestinationsAreBounded(t *testing.T) {
 		if got := len(r.table.Load().byAddr); got != maxDestinations || full != 10 {
 			t.Errorf("%d destinations, %d refused, want %d and 10", got, full, maxDestinations)
 		}
+		time.Sleep(time.Second)
+		for range 60 { // they stay bound, each for itself
+			n := 0
+			for to := range r.table.Load().byAddr {
+				if _, ok := r.Channel(to); ok {
+					n++
+				}
+			}
+			if n != maxDestinations {
+				t.Fatalf("%d destinations are bound, want %d", n, maxDestinations)
+			}
+			time.Sleep(tickEvery)
+		}
 		for _, to := range []string{"[2001:db8::1]:1", "127.0.0.1:1", "203.0.113.1:0"} {
 			if err := r.Send([]byte{4}, netip.MustParseAddrPort(to)); err == nil {
 				t.Errorf("an IPv4 relay took a packet for %s", to)
@@ -172,6 +185,7 @@ func newBenchRelay() (*Underlay, *Relay, netip.AddrPort) {
 	s := newServer(u, hubAddr)
 	r := newRelay(s, newTURNClient(u.socket, hubAddr, "", ""), netip.MustParseAddrPort("203.0.113.1:5000"))
 	s.relay.Store(r)
+	s.client.Store(r.client)
 	u.servers.Store(&map[netip.AddrPort]*server{hubAddr: s})
 	to := netip.MustParseAddrPort("198.51.100.1:7")
 	d, err := r.addLocked(to, time.Now())

@@ -17,5 +17,6 @@
 //
 // Which pairs work is kept here (checks), not taken from the agent's
 // nomination: data may flow on a valid pair before it is nominated (RFC 8445
-// section 12), and no ICE event ever takes a path away, it is only replaced.
+// section 12), and no ICE event ever takes a path away, it is only replaced. What
+// a path carries is proved by probes on it (search, sizing).
 package peer

@@ -68,6 +68,7 @@ func newGeneration(u *Underlay, poke func(), source func(*Relay, netip.AddrPort)
 	for {
 		g.ufrag = rand.Text()[:8]
 		g.checks = newChecks(g.ufrag, poke, source)
+		g.checks.pwd = g.pwd
 		if u.mux.register(g.checks) {
 			break
 		}

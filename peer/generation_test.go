@@ -16,6 +16,9 @@ type outgoing struct{ messages chan stun.Message }
 
 func (outgoing) SendJoined([][]byte, netip.AddrPort) error { return errors.ErrUnsupported }
 func (outgoing) SetJoining(_, _ bool)                      {}
+func (o outgoing) Probe(b []byte, local netip.Addr, to netip.AddrPort) error {
+	return o.SendTo(b, local, to)
+}
 
 func (o outgoing) SendTo(b []byte, _ netip.Addr, _ netip.AddrPort) error {
 	m := stun.Message{Raw: append([]byte(nil), b...)}

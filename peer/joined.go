@@ -21,10 +21,6 @@ const (
 	joinedWait   = 300 * time.Millisecond // for answers, and four round trips
 )
 
-// attrPadding fills requests up. Servers ignore what they do not know in this
-// range (RFC 8489 section 14).
-const attrPadding = stun.AttrType(0xC0DA)
-
 // joinedForms are the sizes that leave joined: a shorter last one, and none.
 var joinedForms = [][]int{{joinedSize, joinedSize, joinedSize}, {joinedSize, joinedSize, joinedSize / 2}}
 
@@ -88,7 +84,7 @@ func (s *server) sendAlone(m *stun.Message) {
 // request makes a Binding request of n bytes.
 func (t *joinedTest) request(n int) *stun.Message {
 	m := stun.MustBuild(stun.TransactionID, stun.BindingRequest,
-		stun.RawAttribute{Type: attrPadding, Value: make([]byte, (n-stunHeader-4)&^3)})
+		padding((n-stunHeader-4)&^3))
 	t.answered[m.TransactionID] = false
 	return m
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,9 +208,11 @@ type node struct {
 	addr     netip.AddrPort
 	pc       net.PacketConn
 	underlay *Underlay
-	deaf     atomic.Bool // drops everything that arrives
-	mute     atomic.Bool // drops everything that leaves
-	apart    atomic.Bool // SetJoining said that nothing may be joined
+	apart    atomic.Bool  // SetJoining said that nothing may be joined
+	deaf     atomic.Bool  // drops everything that arrives
+	mute     atomic.Bool  // drops everything that leaves
+	link     atomic.Int64 // the largest payload that can leave whole
+	narrow   atomic.Int64 // the largest payload that arrives whole
 
 	mu   sync.Mutex
 	got  map[string]time.Time // payloads received
@@ -238,6 +241,8 @@ func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig))
 	l.t.Helper()
 	n := &node{lab: l, name: addr, got: make(map[string]time.Time), seen: make(map[source]bool)}
 	n.addr = netip.AddrPortFrom(netip.MustParseAddr(addr), nodePort)
+	n.link.Store(8972)
+	n.narrow.Store(1472)
 	var err error
 	n.pc, err = l.net(r, addr).ListenPacket("udp4", n.addr.String())
 	l.must(err)
@@ -303,8 +308,19 @@ func (n *node) SendJoined(bs [][]byte, to netip.AddrPort) error {
 // SetJoining implements Socket.
 func (n *node) SetJoining(_, may bool) { n.apart.Store(!may) }
 
+// Probe implements Socket: the path has an MTU, and so has the machine.
+func (n *node) Probe(b []byte, local netip.Addr, to netip.AddrPort) error {
+	if len(b) > int(n.link.Load()) {
+		return syscall.EMSGSIZE
+	}
+	if len(b) > int(n.narrow.Load()) {
+		return nil
+	}
+	return n.SendTo(b, local, to)
+}
+
 func (n *node) read() {
-	b := make([]byte, 2048)
+	b := make([]byte, 1<<16)
 	for {
 		k, from, err := n.pc.ReadFrom(b)
 		if err != nil {
@@ -347,8 +363,9 @@ type side struct {
 
 	sent atomic.Int32 // sealed messages
 
-	mu    sync.Mutex // guards paths
+	mu    sync.Mutex // guards all below
 	paths []Path
+	sizes []int // as OnMTU was told
 }
 
 // link is the hub's signaling between two sides.
@@ -407,6 +424,11 @@ func (k *link) config(s, to *side) Config {
 			defer s.mu.Unlock()
 			s.paths = append(s.paths, p)
 		},
+		OnMTU: func(payload int) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.sizes = append(s.sizes, payload)
+		},
 		OnSource: func(r *Relay, a netip.AddrPort) {
 			s.node.mu.Lock()
 			defer s.node.mu.Unlock()
@@ -439,6 +461,13 @@ func (s *side) history() []Path {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.paths)
+}
+
+// told is all that OnMTU was told so far.
+func (s *side) told() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sizes)
 }
 
 // path is the newest path of the side.

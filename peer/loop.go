@@ -56,6 +56,8 @@ type loop struct {
 	keepAt  time.Time // when current wants keep again; zero: not
 	path    choice    // the newest; its pair may be of a closed generation
 	hasPath bool
+
+	sizing sizing
 }
 
 func newLoop(p *Peer) *loop {
@@ -77,6 +79,7 @@ func (l *loop) run(ctx context.Context) {
 		l.take(l.p.in.take(), now)
 		l.gather()
 		l.choose(now)
+		l.probe(now)
 		l.expire(now)
 		l.attempt(now)
 		l.send(now)
@@ -168,6 +171,7 @@ func (l *loop) choose(now time.Time) {
 	if moved {
 		l.p.cfg.Log.Info("path", c.attrs()...)
 		l.p.cfg.OnPath(c.path())
+		l.resize()
 	}
 	if nominated {
 		l.p.cfg.Log.Debug("pair nominated", c.attrs()...)
@@ -230,6 +234,7 @@ func (l *loop) abandon() {
 
 // shut ends everything, and tells the peer.
 func (l *loop) shut() {
+	l.useSize(BasePayload)
 	l.bye()
 	l.abandon()
 	if l.current != nil {

@@ -43,6 +43,7 @@ type request struct {
 	key   pairKey
 	at    time.Time
 	agent bool // the agent's, so its response is as well
+	size  int  // of a padded check, bytes; else 0
 }
 
 func newMux(socket Socket, d *drops) *mux {
@@ -81,8 +82,14 @@ func (m *mux) unregister(s *checks) {
 // sent remembers a request that is about to leave on k; role is the agent's,
 // nil for a request of our own.
 func (m *mux) sent(k pairKey, id transactionID, role *ice.AttrControl) {
-	now, s := time.Now(), k.conn.checks
-	s.sent(k, now, role)
+	now := time.Now()
+	k.conn.checks.sent(k, now, role)
+	m.remember(id, request{key: k, at: now, agent: role != nil})
+}
+
+// remember keeps a request until it is answered or its time is over.
+func (m *mux) remember(id transactionID, r request) {
+	s, now := r.key.conn.checks, r.at
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sessions[s.ufrag] != s {
@@ -93,7 +100,7 @@ func (m *mux) sent(k pairKey, id transactionID, role *ice.AttrControl) {
 		delete(m.requests, ids[0])
 		ids = ids[1:]
 	}
-	m.requests[id] = request{key: k, at: now, agent: role != nil}
+	m.requests[id] = r
 	m.order[s] = append(ids, id)
 }
 
@@ -133,6 +140,10 @@ func (m *mux) routeRequest(relay *Relay, local netip.Addr, from netip.AddrPort, 
 		m.drops.mismatched.Add(1)
 		return
 	}
+	if isPadded(b) {
+		c.answerPadded(s, b, from)
+		return
+	}
 	if !s.admits(from) || !c.deliver(bytes.Clone(b), from) {
 		m.drops.overflow.Add(1)
 	}
@@ -165,6 +176,9 @@ func (m *mux) routeResponse(relay *Relay, local netip.Addr, from netip.AddrPort,
 		m.drops.overflow.Add(1)
 	}
 	if stunType(b) == bindingSuccess {
+		if r.size > 0 {
+			c.checks.sizeAnswered(r.key, r.size)
+		}
 		c.checks.answered(r.key, now, now.Sub(r.at))
 	}
 }

@@ -44,6 +44,12 @@ type Config struct {
 	// Called from Run's goroutine.
 	OnPath func(Path)
 
+	// OnMTU takes the largest datagram that the path is to be sent, in bytes
+	// above UDP: what probes have proved, and BasePayload for a path of which
+	// they have not proved anything yet. It is called at each change, on Run's
+	// goroutine. Nil: nobody is told, and nothing is probed.
+	OnMTU func(payload int)
+
 	// OnSource is told that the peer is at addr, seen over relay (nil: the
 	// socket): packets from there are this peer's. It is called before the
 	// peer's check from there is answered, so before it can send anything
@@ -99,6 +105,8 @@ type Peer struct {
 	cfg  Config
 	in   *inbox
 	snap atomic.Pointer[Snapshot]
+
+	large atomic.Bool // Large was called since the size was last confirmed
 }
 
 // New returns a Peer that is idle until Run.
@@ -160,6 +168,15 @@ func (p *Peer) Tell(note []byte) {
 
 // Wake says that packets wait for a path.
 func (p *Peer) Wake() { p.in.wanted() }
+
+// Large says that datagrams leave of a size that not every path carries: as long
+// as they do, it is confirmed now and then that they arrive. It may be called
+// for each packet.
+func (p *Peer) Large() {
+	if !p.large.Load() && !p.large.Swap(true) {
+		p.in.poke()
+	}
+}
 
 // Snapshot returns how things stand.
 func (p *Peer) Snapshot() Snapshot { return *p.snap.Load() }

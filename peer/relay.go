@@ -111,6 +111,9 @@ func (r *Relay) sendChannelData(number uint16, b []byte) error {
 	*f = binary.BigEndian.AppendUint16((*f)[:0], number)
 	*f = binary.BigEndian.AppendUint16(*f, uint16(len(b)))
 	*f = append(*f, b...)
+	if isPadded(b) { // of use only as long as it is whole
+		return r.client.socket.Probe(*f, zeroAddr, r.client.server)
+	}
 	return r.client.socket.SendTo(*f, zeroAddr, r.client.server)
 }
 

@@ -50,6 +50,17 @@ func stunType(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
 
 func stunTransaction(b []byte) transactionID { return transactionID(b[8:stunHeader]) }
 
+// attrPadding makes a check as long as a datagram that is to be tried. It comes
+// first of all attributes, to be told in place. RFC 5780 section 7.6 has the
+// same as 0x0026, which those who do not know it must refuse; this is from the
+// range that they ignore (RFC 8489 section 14).
+const attrPadding = 0xC0DF
+
+// isPadded says whether b, if isSTUN accepts it, is a padded check.
+func isPadded(b []byte) bool {
+	return len(b) >= stunHeader+4 && stunType(b) == bindingRequest && binary.BigEndian.Uint16(b[stunHeader:]) == attrPadding
+}
+
 // stunUsername finds the USERNAME (RFC 8489 section 14.3) of a message that
 // isSTUN accepts; nil when it has none.
 func stunUsername(b []byte) []byte {

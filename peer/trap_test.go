@@ -158,6 +158,10 @@ func (f socketFunc) SendTo(b []byte, local netip.Addr, to netip.AddrPort) error 
 	return f(b, local, to)
 }
 
+func (f socketFunc) Probe(b []byte, local netip.Addr, to netip.AddrPort) error {
+	return f(b, local, to)
+}
+
 func TestTransientErrorsKillNothing(t *testing.T) {
 	inLab(t, func(l *lab) {
 		var broken atomic.Bool

@@ -25,6 +25,10 @@ type Socket interface {
 	// SetJoining says whether what is sent to a family of addresses may be
 	// joined.
 	SetJoining(ipv4, may bool)
+	// Probe is SendTo for a datagram that may not be fragmented, here or on
+	// the way. The error is syscall.EMSGSIZE for one that no link of this
+	// machine to there carries whole.
+	Probe(b []byte, local netip.Addr, to netip.AddrPort) error
 }
 
 // UnderlayConfig is what an Underlay needs. Socket and Port are required.

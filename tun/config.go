@@ -9,11 +9,16 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 )
 
-// MTU limits of the interface, in bytes of inner IP packet.
+// MTU limits, in bytes of inner IP packet.
 const (
-	// DefaultMTU passes every path that carries IPv6 at all, with room for
+	// BaseMTU is what every address of the network gets of which nothing is
+	// known. It passes every path that carries IPv6 at all, with room for
 	// WireGuard's and TURN's headers on ordinary links.
-	DefaultMTU = 1280
+	BaseMTU = 1280
+
+	// DefaultMTU is that of the interface, and so the most that any address can
+	// get: what WireGuard over UDP over IPv4 leaves of a jumbo frame of 9000.
+	DefaultMTU = 9000 - 20 - 8 - 32
 
 	// minMTU is the least an IPv6 link may have (RFC 8200, section 5); below
 	// it Linux silently takes IPv6 off the interface.
@@ -31,7 +36,8 @@ type Config struct {
 	// Name of the interface: 1 to 15 letters, digits, '.', '_' or '-'.
 	Name string
 
-	// MTU in bytes; DefaultMTU when zero, else between 1280 and 65535.
+	// MTU of the interface in bytes: the most that SetMTU can give an address.
+	// DefaultMTU when zero, else between 1280 and 65535.
 	MTU int
 
 	// Plain turns offloads off: packets are read and written one by one, for
@@ -40,7 +46,7 @@ type Config struct {
 
 	// Prefixes holds the node's own addresses, each with the prefix length of
 	// the network: 10.77.0.2/16 makes all of 10.77.0.0/16 reachable through
-	// the interface. At least one.
+	// the interface, with BaseMTU. At least one.
 	Prefixes []netip.Prefix
 }
 

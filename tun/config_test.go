@@ -14,7 +14,7 @@ func TestConfigChecked(t *testing.T) {
 		mtu  int    // wanted when err is empty
 		err  string // part of the wanted error
 	}{
-		{"default MTU", Config{Name: "p2ptun0", Prefixes: ok}, 1280, ""},
+		{"default MTU", Config{Name: "p2ptun0", Prefixes: ok}, 8940, ""},
 		{"own MTU", Config{Name: "a.b_c-9", MTU: 1420, Prefixes: ok}, 1420, ""},
 		{"longest name", Config{Name: "fifteen-letters", MTU: 65535, Prefixes: ok}, 65535, ""},
 		{"MTU below IPv6's", Config{Name: "x", MTU: 1279, Prefixes: ok}, 0, "MTU 1279"},

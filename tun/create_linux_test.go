@@ -44,8 +44,7 @@ func leaveBehind(t *testing.T, cfg Config) {
 	file, err := create(cfg.Name)
 	must(t, err)
 	defer file.Close()
-	_, err = configure(cfg)
-	must(t, err)
+	must(t, (&Interface{name: cfg.Name, mtu: cfg.MTU, prefixes: cfg.Prefixes}).configure())
 	must(t, unix.IoctlSetInt(int(file.Fd()), unix.TUNSETPERSIST, 1))
 }
 

@@ -56,7 +56,7 @@ func wrap(file *os.File, name string, plain bool) (*device, error) {
 		file: file, raw: raw, name: name, plain: plain, events: make(chan wgtun.Event, 1),
 		splitter: newSplitter(batchSize), reading: newTransfer(unix.SYS_READV),
 	}
-	d.padding.Store(DefaultMTU)
+	d.padding.Store(BaseMTU)
 	d.events <- wgtun.EventUp
 	return d, nil
 }
@@ -105,15 +105,29 @@ func (d *device) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	return n, nil
 }
 
-// pad fills packets up to a multiple of 16 bytes with zeros (WireGuard paper,
-// section 5.4.6), which WireGuard itself would do beyond what the path carries.
+// padTo is the multiple that WireGuard pads packets to (paper, section 5.4.6),
+// to say less about their length.
+const padTo = 16
+
+// pad fills packets up to a multiple of padTo with zeros, which WireGuard itself would do beyond what the path carries.
 // So larger ones than every path carries stay as they are.
 func (d *device) pad(bufs [][]byte, sizes []int, offset int) {
 	limit := int(d.padding.Load())
 	for i, b := range bufs {
-		if to := (sizes[i] + 15) &^ 15; to <= limit {
+		if to := (sizes[i] + padTo - 1) &^ (padTo - 1); to <= limit {
 			clear(b[offset+sizes[i] : offset+to])
 			sizes[i] = to
+		}
+	}
+}
+
+// lowerPadding makes max the most that padding leads to, unless it is lower
+// already.
+func (d *device) lowerPadding(max int) {
+	for {
+		old := d.padding.Load()
+		if int(old) <= max || d.padding.CompareAndSwap(old, int32(max)) {
+			return
 		}
 	}
 }

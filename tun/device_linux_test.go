@@ -117,7 +117,7 @@ func trim(t testing.TB, p []byte) []byte {
 	if p[0]>>4 == 6 {
 		n = ipv6Size + int(binary.BigEndian.Uint16(p[4:]))
 	}
-	if n <= DefaultMTU && len(p) != (n+15)&^15 || n > DefaultMTU && len(p) != n || len(bytes.Trim(p[n:], "\x00")) > 0 {
+	if n <= BaseMTU && len(p) != (n+15)&^15 || n > BaseMTU && len(p) != n || len(bytes.Trim(p[n:], "\x00")) > 0 {
 		t.Fatalf("a packet of %d bytes is padded to %d: % x", n, len(p), p[n:])
 	}
 	return slices.Clone(p[:n])

@@ -1,5 +1,5 @@
 // Package tun owns the node's network interface: it creates the TUN device,
-// gives it addresses, MTU and routes, and undoes all of it. It also looks at
+// gives it addresses, and routes with the MTU of each, and undoes all of it. It also looks at
 // the host's other interfaces, because two questions have the same answer
 // there: does the network's prefix collide with something that is already
 // connected (CheckConflicts), and which local addresses may a peer be told

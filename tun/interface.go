@@ -2,6 +2,7 @@ package tun
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 
 	wgtun "golang.zx2c4.com/wireguard/tun"
@@ -13,11 +14,19 @@ import (
 type Interface struct {
 	name     string
 	mtu      int
+	index    int
+	prefixes []netip.Prefix // own addresses
 	ipv4Only bool
-	dev      wgtun.Device
+	dev      packets
 
 	closeOnce sync.Once
 	closeErr  error
+}
+
+// packets is the packet side of an interface.
+type packets interface {
+	wgtun.Device
+	lowerPadding(max int)
 }
 
 // Device returns the packet side of the interface, for WireGuard's
@@ -29,7 +38,7 @@ func (i *Interface) Device() wgtun.Device { return i.dev }
 // Name returns the interface's name.
 func (i *Interface) Name() string { return i.name }
 
-// MTU returns the largest inner packet the interface was made for, in bytes.
+// MTU returns the MTU of the interface, in bytes: the most of any address.
 func (i *Interface) MTU() int { return i.mtu }
 
 // IPv4Only says that IPv6 addresses were asked for and left out, because IPv6
@@ -43,10 +52,6 @@ func (i *Interface) Close() error {
 	i.closeOnce.Do(func() {
 		if err := i.dev.Close(); err != nil {
 			i.closeErr = fmt.Errorf("close interface %s: %w", i.name, err)
-		}
-		// The device's monitor blocks on a full event channel when nobody
-		// reads it, and closes the channel last of all.
-		for range i.dev.Events() {
 		}
 	})
 	return i.closeErr

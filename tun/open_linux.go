@@ -16,8 +16,8 @@ import (
 // whatever its name.
 const alias = "p2ptun"
 
-// Open makes the interface, gives it its addresses and MTU and brings it up;
-// the routes to the network follow from the prefix lengths. What a crash left
+// Open makes the interface, gives it its addresses and MTU, brings it up, and
+// routes the network to it with BaseMTU; see SetMTU. What a crash left
 // behind under that name is removed first. Open refuses a network that
 // CheckConflicts refuses, and undoes everything when it fails.
 //
@@ -35,8 +35,8 @@ func Open(cfg Config) (*Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create interface %s: %w", cfg.Name, err)
 	}
-	ipv4Only, err := configure(cfg)
-	if err != nil {
+	i := &Interface{name: cfg.Name, mtu: cfg.MTU, prefixes: cfg.Prefixes}
+	if err := i.configure(); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("configure interface %s: %w", cfg.Name, err)
 	}
@@ -45,35 +45,36 @@ func Open(cfg Config) (*Interface, error) {
 		file.Close()
 		return nil, fmt.Errorf("open interface %s: %w", cfg.Name, err)
 	}
-	return &Interface{name: cfg.Name, mtu: cfg.MTU, ipv4Only: ipv4Only, dev: dev}, nil
+	i.dev = dev
+	return i, nil
 }
 
-// configure marks the new interface as ours, sets it up and reports whether
-// IPv6 had to be left out.
-func configure(cfg Config) (ipv4Only bool, err error) {
-	link, err := netlink.LinkByName(cfg.Name)
+// configure marks the new interface as ours and sets it up.
+func (i *Interface) configure() error {
+	link, err := netlink.LinkByName(i.name)
 	if err != nil {
-		return false, err
+		return err
 	}
+	i.index = link.Attrs().Index
 	if err := netlink.LinkSetAlias(link, alias); err != nil {
-		return false, fmt.Errorf("set alias: %w", err)
+		return fmt.Errorf("set alias: %w", err)
 	}
-	if err := netlink.LinkSetMTU(link, cfg.MTU); err != nil {
-		return false, fmt.Errorf("set MTU %d: %w", cfg.MTU, err)
+	if err := netlink.LinkSetMTU(link, i.mtu); err != nil {
+		return fmt.Errorf("set MTU %d: %w", i.mtu, err)
 	}
 	// A link-local address would only send router solicitations and multicast
 	// reports into a tunnel that has no routers.
 	err = netlink.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE)
 	if err != nil && !isIPv6Off(err) {
-		return false, fmt.Errorf("switch off link-local addresses: %w", err)
+		return fmt.Errorf("switch off link-local addresses: %w", err)
 	}
-	if ipv4Only, err = addAddrs(link, cfg.Prefixes); err != nil {
-		return false, err
+	if i.ipv4Only, err = addAddrs(link, i.prefixes); err != nil {
+		return err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return false, fmt.Errorf("bring up: %w", err)
+		return fmt.Errorf("bring up: %w", err)
 	}
-	return ipv4Only, nil
+	return i.routeNetwork()
 }
 
 // addAddrs adds the prefixes to link, without the IPv6 ones where the host
@@ -81,7 +82,9 @@ func configure(cfg Config) (ipv4Only bool, err error) {
 func addAddrs(link netlink.Link, prefixes []netip.Prefix) (ipv4Only bool, err error) {
 	added := 0
 	for _, p := range prefixes {
-		err := netlink.AddrAdd(link, interfaceAddr(p))
+		addr := interfaceAddr(p)
+		addr.Flags |= unix.IFA_F_NOPREFIXROUTE // the kernel's route would have the interface's MTU
+		err := netlink.AddrAdd(link, addr)
 		if p.Addr().Is6() && isIPv6Off(err) {
 			ipv4Only = true
 			continue

@@ -50,7 +50,7 @@ const (
 	// The first guess, and how small a guess may be: it has to hold all
 	// headers of any packet.
 	guessHead    = ipv4Size + tcpSize + 12 // the timestamp option
-	guessSegment = DefaultMTU - guessHead
+	guessSegment = BaseMTU - guessHead
 	minSegment   = 256
 )
 

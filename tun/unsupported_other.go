@@ -21,6 +21,9 @@ func Open(cfg Config) (*Interface, error) {
 	return nil, errUnsupported
 }
 
+// SetMTU is implemented on Linux only.
+func (*Interface) SetMTU([]netip.Addr, int) error { return errUnsupported }
+
 // Check is implemented on Linux only.
 func Check(string) error { return errUnsupported }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/p2ptun/p2ptun/internal/udpbatch"
+	"github.com/p2ptun/p2ptun/peer"
 )
 
 // The race detector makes sync.Pool forget on purpose; so these hold without.
@@ -18,6 +19,7 @@ func TestNoAllocations(t *testing.T) {
 	_, addr := listenUDP(t, "127.0.0.1:0") // nobody reads it: what overflows is dropped
 	in, b := newLoop(t)
 	direct, relayed, r := b.NewEndpoint(nameA, nil), b.NewEndpoint(nameB, nil), &plainRelay{}
+	direct.onLarge = peer.New(peer.Config{}).Large
 	direct.SetPath(Path{Local: home, Remote: addr})
 	relayed.SetPath(Path{Remote: stranger, Relay: r})
 	h := &countingHandler{relay: &channelRelay{server: addr, peer: stranger, number: 0x4001}}

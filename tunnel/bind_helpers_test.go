@@ -200,6 +200,7 @@ func (c *fakeConn) WriteRun(r *udpbatch.Run) (sent int, err error) {
 
 func (c *fakeConn) SetMark(uint32) error            { return nil }
 func (c *fakeConn) WriteJoined(*udpbatch.Run) error { return errors.ErrUnsupported }
+func (c *fakeConn) WriteWhole(*udpbatch.Run) error  { return errors.ErrUnsupported }
 func (c *fakeConn) SetGSO(bool)                     {}
 func (c *fakeConn) GSO() bool                       { return false }
 

@@ -43,6 +43,7 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		e.want()
 		return nil
 	}
+	e.noteSize(bufs)
 	return b.transmit(e, r, bufs)
 }
 

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,6 +23,7 @@ type packetConn interface {
 	ReadInto(bufs [][]byte, sizes []int) (int, udpbatch.Arrival, error)
 	WriteRun(r *udpbatch.Run) (sent int, err error)
 	WriteJoined(r *udpbatch.Run) error
+	WriteWhole(r *udpbatch.Run) error
 	SetGSO(on bool)
 	GSO() bool
 	SetMark(mark uint32) error
@@ -114,7 +116,7 @@ func openSocket(network string, port *uint16, gso bool) (*socket, error) {
 	*port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	c, err := udpbatch.New(udp)
 	if err == nil {
-		err = c.Tell()
+		err = cmp.Or(c.Tell(), c.Fragment())
 	}
 	if err != nil {
 		udp.Close()

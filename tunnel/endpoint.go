@@ -52,6 +52,7 @@ type Endpoint struct {
 	onWant   func()
 	leads    bool         // see crossing.go
 	keys     *keyRing     // nil: preshared keys do not change
+	onLarge  func()       // is told of packets that not every path carries; nil: nobody is
 	onSealed func([]byte) // takes sealed messages that came by a path; nil: nobody does
 
 	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap

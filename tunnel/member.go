@@ -23,6 +23,7 @@ type member struct {
 	session  *peer.Peer
 	endpoint *Endpoint
 	keys     *keyRing
+	mtu      *memberMTU
 	wg       atomic.Pointer[wgdevice.Peer]
 	stop     context.CancelFunc
 	lower    bool // our node key is the lower one: we prompt handshakes
@@ -57,6 +58,7 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	pair := signaling.NewPair(n.self, &rec.Record)
 	m := &member{record: rec, lower: pair.Lower(), limits: newLimits()}
 	log := n.log.With("peer", rec.Name)
+	m.mtu = newMemberMTU(n.tunnel.iface.SetMTU, rec.Addresses(n.self.Network), log)
 	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
 	if m.lower {
 		m.endpoint.Lead()
@@ -71,12 +73,14 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 		Send:      func(sealed []byte) { n.sendByHub(rec.Node, sealed) },
 		SendNote:  func(sealed []byte) { n.sendNote(m, rec.Node, sealed) },
 		OnPath:    m.setPath,
+		OnMTU:     m.mtu.carries,
 		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
 		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(rec.Node, clock); n.tellDigest(m) }) },
 		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
 		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
 	})
 	m.tell = m.session.Tell
+	m.endpoint.onLarge = m.session.Large
 	m.endpoint.onSealed = func(sealed []byte) { m.session.Receive(sealed) }
 	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", rec.Name, "err", err)

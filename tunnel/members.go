@@ -248,6 +248,7 @@ func (n *Node) updateMember(rec *signaling.SignedRecord) bool {
 		if err := n.tunnel.wg.IpcSet(uapi + n.allowedIPs(m)); err != nil {
 			n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		}
+		m.mtu.move(rec.Addresses(n.self.Network))
 	}
 	return true
 }

@@ -75,7 +75,7 @@ type PeerStatus struct {
 	ICE           string         `json:"ice"`
 	Path          peer.PathKind  `json:"path"` // what carries data now
 	Why           string         `json:"why"`
-	MTU           int            `json:"mtu"` // of inner packets, bytes
+	MTU           int            `json:"mtu"` // of inner packets, bytes: what the path is proved to carry
 	Local         EndpointStatus `json:"local"`
 	Remote        EndpointStatus `json:"remote"`
 	RTT           *float64       `json:"rtt_ms"`
@@ -145,7 +145,7 @@ func (n *Node) status(now time.Time) *Status {
 func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	p := PeerStatus{
 		Name: m.record.Name, ID: m.record.Node.ID().String(), Addresses: m.record.Addresses(n.self.Network),
-		Online: m.online, Path: peer.PathNone, MTU: n.tunnel.iface.MTU(),
+		Online: m.online, Path: peer.PathNone, MTU: m.mtu.get(),
 		RxBytes: m.traffic.rx, TxBytes: m.traffic.tx,
 	}
 	ice := m.session.Snapshot()

@@ -44,8 +44,8 @@ func TestChildArgs(t *testing.T) {
 			func(c *upOptions) bool { return slices.Equal(c.Relay, []string{"", "-"}) }},
 		{"invite and relays", upOptions{invite: invite.Token(), relays: []config.Relay{{Host: "h", Port: 1}}}, tokens{invite: &invite}, invite.Token() + "\nturn:h:1\n",
 			func(c *upOptions) bool { return c.invite == "-" && slices.Equal(c.Relay, []string{"", "-"}) }},
-		{"name", upOptions{File: config.File{Name: "laptop", Port: 7, RelayOnly: true}}, tokens{}, "",
-			func(c *upOptions) bool { return c.Name == "laptop" && c.Port == 7 && c.RelayOnly }},
+		{"name", upOptions{File: config.File{Name: "laptop", Port: 7, RelayOnly: true, NoGSO: true}}, tokens{}, "",
+			func(c *upOptions) bool { return c.Name == "laptop" && c.Port == 7 && c.RelayOnly && c.NoGSO }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.Interface, tt.o.State, tt.o.Socket, tt.o.configFile = "tun7", "st", "so", config.DefaultFile

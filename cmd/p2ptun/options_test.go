@@ -19,6 +19,7 @@ state = "/file/state"
 socket = "/file/socket"
 port = 7
 relay_only = true
+no_gso = true
 relay = ["turn:u:p@file"]
 log_level = "debug"
 log_format = "json"
@@ -28,10 +29,10 @@ log_format = "json"
 		log:  logFlags{"info", "text"},
 	}
 	fromFile := upOptions{
-		File: config.File{Name: "file", Interface: "tun7", State: "/file/state", Socket: "/file/socket", Port: 7, RelayOnly: true, Relay: []string{"turn:u:p@file"}},
+		File: config.File{Name: "file", Interface: "tun7", State: "/file/state", Socket: "/file/socket", Port: 7, RelayOnly: true, NoGSO: true, Relay: []string{"turn:u:p@file"}},
 		log:  logFlags{"debug", "json"},
 	}
-	flags := []string{"--name", "flag", "--interface", "tun8", "--state", "st", "--socket", "so", "--port", "8", "--relay-only=false", "--relay", "turn:a", "--relay", "@b",
+	flags := []string{"--name", "flag", "--interface", "tun8", "--state", "st", "--socket", "so", "--port", "8", "--relay-only=false", "--no-gso=false", "--relay", "turn:a", "--relay", "@b",
 		"--log-level", "warn", "--log-format", "text"}
 	fromFlags := upOptions{
 		File: config.File{Name: "flag", Interface: "tun8", State: "st", Socket: "so", Port: 8, Relay: []string{"turn:a", "@b"}},

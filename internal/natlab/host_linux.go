@@ -79,6 +79,28 @@ func (h *Host) AddAddr() (netip.Addr, error) {
 	return h.link.addrs[len(h.link.addrs)-1].Addr(), nil
 }
 
+// AddIPv6 gives the host an IPv6 address. It has the LAN for its prefix and no
+// router: nobody routes IPv6 here.
+func (h *Host) AddIPv6(p netip.Prefix) error {
+	h.lab.mu.Lock()
+	defer h.lab.mu.Unlock()
+	return h.ns.addAddr(h.link.inside.name, p)
+}
+
+// Swallow changes [Link.Swallow] of the host's link, which has to be an emulated
+// one.
+func (h *Host) Swallow(size int) error {
+	h.lab.mu.Lock()
+	defer h.lab.mu.Unlock()
+	if h.lab.wires != nil {
+		if longest := h.lab.wires.longest[h.link.carrier.name]; longest != nil && h.link.carrier.ns == h.lab.wires.ns {
+			longest.Store(int64(size))
+			return nil
+		}
+	}
+	return fmt.Errorf("natlab: the link of %s is not emulated", h.Name())
+}
+
 // Renumber replaces the host's addresses by a new one.
 func (h *Host) Renumber() error {
 	h.lab.mu.Lock()

@@ -24,6 +24,12 @@ type Link struct {
 
 	MTU int // bytes of IP packet; zero means 1500
 
+	// Swallow is the length in bytes of IP packet above which all but TCP
+	// vanishes though it is within the MTU, and nobody is told: a black hole
+	// behind a router that bends TCP's MSS to it. Zero means none.
+	// [Host.Swallow] changes it.
+	Swallow int
+
 	// Seed makes losses and jitter repeatable. Zero is a seed like any other.
 	Seed uint64
 }
@@ -39,7 +45,7 @@ const (
 
 // ideal reports whether the kernel alone can be the link.
 func (k Link) ideal() bool {
-	return k.Delay == 0 && k.Jitter == 0 && k.Loss == 0 && k.Duplicate == 0 && k.Reorder == 0 && k.Rate == 0
+	return k.Delay == 0 && k.Jitter == 0 && k.Loss == 0 && k.Duplicate == 0 && k.Reorder == 0 && k.Rate == 0 && k.Swallow == 0
 }
 
 func (k Link) mtu() int {
@@ -62,7 +68,7 @@ func (k Link) validate() error {
 			return fmt.Errorf("natlab: link: fraction %v is not between 0 and 1", f)
 		}
 	}
-	if k.Delay < 0 || k.Jitter < 0 || k.Rate < 0 || k.Buffer < 0 {
+	if k.Delay < 0 || k.Jitter < 0 || k.Rate < 0 || k.Buffer < 0 || k.Swallow < 0 {
 		return fmt.Errorf("natlab: link: negative value in %+v", k)
 	}
 	if mtu := k.mtu(); mtu < minMTU || mtu > maxMTU {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ type wireRoom struct {
 	wires int
 	files []*os.File
 	pumps sync.WaitGroup
+
+	longest map[string]*atomic.Int64 // IP packet that passes, by carrier; 0: any
 }
 
 // wire connects two ends by an emulated link, and returns the interface that
@@ -38,7 +41,7 @@ func (l *Lab) wire(a, b end, link Link) (carrier end, err error) {
 		if err := ns.sysctl("ipv6/conf/all/disable_ipv6", "1", "ipv6/conf/default/disable_ipv6", "1"); err != nil {
 			return end{}, err
 		}
-		l.wires = &wireRoom{ns: ns}
+		l.wires = &wireRoom{ns: ns, longest: make(map[string]*atomic.Int64)}
 	}
 	return l.wires.add(a, b, link)
 }
@@ -60,8 +63,11 @@ func (w *wireRoom) add(a, b end, link Link) (carrier end, err error) {
 		}
 		w.files = append(w.files, files[i])
 	}
+	longest := new(atomic.Int64)
+	longest.Store(int64(link.Swallow))
+	w.longest[ends[0].name] = longest
 	for i := range files {
-		p := &pump{in: files[i], out: files[1-i], shaper: newShaper(link, uint64(2*w.wires+i))}
+		p := &pump{in: files[i], out: files[1-i], longest: longest, shaper: newShaper(link, uint64(2*w.wires+i))}
 		w.pumps.Go(p.run)
 	}
 	return ends[0], nil
@@ -111,13 +117,15 @@ func (e end) open() (*os.File, error) {
 
 const (
 	vnetHeaderLen = 10      // struct virtio_net_hdr
+	ethernetLen   = 14      // without a VLAN
 	wireBuffer    = 4 << 20 // bytes of receive buffer; the kernel may cap it
-	maxFrame      = vnetHeaderLen + 14 + maxMTU
+	maxFrame      = vnetHeaderLen + ethernetLen + maxMTU
 )
 
 // A pump carries frames one way over a wire. Its goroutine owns everything.
 type pump struct {
 	in, out *os.File
+	longest *atomic.Int64
 	shaper  *shaper
 	queue   []delayed // by due time
 }
@@ -164,6 +172,9 @@ func (p *pump) accept(now time.Time, frame []byte) {
 		p.out.Write(frame)
 		return
 	}
+	if longest := int(p.longest.Load()); longest > 0 && len(frame)-vnetHeaderLen-ethernetLen > longest && !isTCP(frame) {
+		return
+	}
 	due, copies := p.shaper.admit(now, len(frame)-vnetHeaderLen)
 	if copies == 0 {
 		return
@@ -183,6 +194,15 @@ func (p *pump) accept(now time.Time, frame []byte) {
 func isARP(frame []byte) bool {
 	const etherType = vnetHeaderLen + 12
 	return len(frame) >= etherType+2 && binary.BigEndian.Uint16(frame[etherType:]) == unix.ETH_P_ARP
+}
+
+// isTCP looks at a frame of at least 64 bytes.
+func isTCP(frame []byte) bool {
+	packet := frame[vnetHeaderLen+ethernetLen:]
+	if packet[0]>>4 == 4 {
+		return packet[9] == unix.IPPROTO_TCP
+	}
+	return packet[6] == unix.IPPROTO_TCP
 }
 
 // deliver sends what is due. A frame that the interface does not take, being

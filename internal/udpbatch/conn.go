@@ -2,6 +2,7 @@ package udpbatch
 
 import (
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -19,6 +20,8 @@ type Conn struct {
 
 	scatter *scatter // ReadInto's
 	patient bool
+
+	whole sync.Mutex // held while a datagram is sent that may not be fragmented
 }
 
 // New takes the socket over. The kernel joins what comes in from now on, so
@@ -33,6 +36,11 @@ func New(udp *net.UDPConn) (*Conn, error) {
 	c.cuts.Store(c.join())
 	c.SetGSO(true)
 	return c, nil
+}
+
+func (c *Conn) isIPv6() bool {
+	a, ok := c.LocalAddr().(*net.UDPAddr)
+	return ok && a.AddrPort().Addr().Unmap().Is6()
 }
 
 // SetGSO says whether runs are sent in one piece, where the kernel can cut them:

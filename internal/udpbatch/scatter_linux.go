@@ -44,11 +44,11 @@ func newScatter() *scatter {
 
 // Tell asks the kernel for the local address of each arrival.
 func (c *Conn) Tell() (err error) {
+	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
+	if c.isIPv6() {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
+	}
 	failed := c.raw.Control(func(fd uintptr) {
-		level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
-		if domain, e := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN); e == nil && domain == unix.AF_INET6 {
-			level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
-		}
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), level, option, 1))
 	})
 	if failed != nil {

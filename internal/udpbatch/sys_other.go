@@ -59,6 +59,12 @@ func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 
 func (c *Conn) part() {}
 
+// Fragment leaves it to the system.
+func (c *Conn) Fragment() error { return nil }
+
+// WriteWhole is not supported here.
+func (c *Conn) WriteWhole(*Run) error { return errors.ErrUnsupported }
+
 // WriteJoined is not supported here.
 func (c *Conn) WriteJoined(*Run) error { return errors.ErrUnsupported }
 

@@ -6,34 +6,27 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"github.com/pion/turn/v5"
 )
 
-// client is what an allocation is known by: where the client sends from, and
-// which listener it sends to.
-type client struct {
-	from, listener netip.AddrPort
-}
-
-// allocation is one client's use of the relay. It is written when pion/turn
-// has made it: the AuthHandler runs too early to know that the client is who
-// it says.
+// allocation is one client's use of the relay, known by the listener that the
+// client sends to and where it sends from. It is written when pion/turn has
+// made it: the AuthHandler runs too early to know that the client is who it
+// says.
 type allocation struct {
-	owner   identity
-	meter   *meter // of the owner's share
-	release func() // of the client's address, see admitted
+	owner    identity
+	share    *share
+	client   netip.AddrPort
+	listener *listener
+	relayed  netip.AddrPort
+	conn     *relayConn // nil: closed before pion/turn had made the allocation
+	release  func()     // of the client's address, see admitted
+	bindings *bindings
 
 	// The listener's reader owns these.
 	peers    *recent[netip.Addr]
 	channels *recent[uint16]
-}
-
-func newAllocation(owner identity, m *meter, release func()) *allocation {
-	return &allocation{
-		owner: owner, meter: m, release: release,
-		peers:    newRecent[netip.Addr](maxPermissions, permissionLife),
-		channels: newRecent[uint16](maxChannels, channelLife),
-	}
 }
 
 var (
@@ -63,10 +56,12 @@ func (g *generator) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Pa
 	if !ok {
 		return nil, nil, errNoFamily
 	}
-	socket, err := listenUDP(netip.AddrPortFrom(g.relay.binds[public], 0))
+	group, err := udpbatch.Listen(netip.AddrPortFrom(g.relay.binds[public], 0), 1)
 	if err != nil {
 		return nil, nil, fmt.Errorf("turn relay: %w", err)
 	}
+	socket := group[0]
+	socket.SetBuffers(socketBuffer)
 	announced := netip.AddrPortFrom(public, addrPort(socket.LocalAddr()).Port())
 	c := &relayConn{
 		relay: g.relay, network: owner.network, socket: socket,
@@ -78,7 +73,6 @@ func (g *generator) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Pa
 		c.Close()
 		return nil, nil, errUser
 	}
-	g.relay.pumps.Go(c.pump)
 	return c, c.announced, nil
 }
 
@@ -102,28 +96,86 @@ func (g *generator) AllocateListener(turn.AllocateListenerConfig) (net.Listener,
 // AllocateConn refuses, as AllocateListener does.
 func (g *generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { return nil, errNoTCP }
 
-func (r *relay) created(src, dst net.Addr, _, userID, _ string, relayAddr net.Addr, _ int) {
+// events are what pion/turn says of the listener's allocations. It calls under
+// locks of its own, which nothing here waits for: not to call it back.
+func (l *listener) events() turn.EventHandler {
+	return turn.EventHandler{
+		OnAllocationCreated: l.created,
+		OnAllocationDeleted: l.deleted,
+		OnPermissionCreated: func(src, _ net.Addr, _, _, _ string, relayed net.Addr, peer net.IP) {
+			if a, ok := netip.AddrFromSlice(peer); ok {
+				l.bindings(src, relayed).permit(a.Unmap())
+			}
+		},
+		OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, relayed net.Addr, peer net.IP) {
+			if a, ok := netip.AddrFromSlice(peer); ok {
+				l.bindings(src, relayed).forbid(a.Unmap())
+			}
+		},
+		OnChannelCreated: func(src, _ net.Addr, _, _, _ string, relayed, peer net.Addr, number uint16) {
+			l.bindings(src, relayed).bind(number, addrPort(peer))
+		},
+		OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, relayed, _ net.Addr, number uint16) {
+			l.bindings(src, relayed).unbind(number)
+		},
+	}
+}
+
+// bindings are those of the client's allocation with a relayed address. An
+// event may come late, when the client has another already: then they are
+// nobody's.
+func (l *listener) bindings(client, relayed net.Addr) *bindings {
+	if a := l.allocation(addrPort(client)); a != nil && a.relayed == addrPort(relayed) {
+		return a.bindings
+	}
+	return newBindings()
+}
+
+// allocation is what the client has at the listener, nil if nothing.
+func (l *listener) allocation(client netip.AddrPort) *allocation {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.allocations[client]
+}
+
+func (l *listener) created(src, _ net.Addr, _, userID, _ string, relayAddr net.Addr, _ int) {
 	owner, ok := identityOf(userID)
 	if !ok {
 		return
 	}
-	from := addrPort(src)
-	release := r.admitted.hold(owner.network, from.Addr())
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.allocations[client{from, addrPort(dst)}] = newAllocation(owner, r.shareLocked(owner).meter, release)
-	r.log.Info("relay allocated", "network", owner.network.String(), "peer", owner.node.String(), "remote", from.String(), "local", relayAddr.String())
+	client, relayed := addrPort(src), addrPort(relayAddr)
+	a := &allocation{
+		owner: owner, share: l.relay.share(owner), client: client, listener: l, relayed: relayed,
+		conn:     l.relay.relayAt(relayed),
+		release:  l.relay.admitted.hold(owner.network, client.Addr()),
+		bindings: newBindings(),
+		peers:    newRecent[netip.Addr](maxPermissions, l.relay.lives.permission),
+		channels: newRecent[uint16](maxChannels, l.relay.lives.channel),
+	}
+	l.mu.Lock()
+	old := l.allocations[client]
+	l.allocations[client] = a
+	l.mu.Unlock()
+	if old != nil { // its end was not said yet
+		old.release()
+	}
+	l.relay.log.Info("relay allocated", "network", owner.network.String(), "peer", owner.node.String(), "remote", client.String(), "local", relayed.String())
+	if a.conn != nil {
+		a.conn.serve(a)
+	}
 }
 
-func (r *relay) deleted(src, dst net.Addr, _, _, _ string) {
-	key := client{addrPort(src), addrPort(dst)}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a := r.allocations[key]
-	if a == nil {
+// deleted comes after relayConn.Close. An allocation that is open is a newer one.
+func (l *listener) deleted(src, _ net.Addr, _, _, _ string) {
+	client := addrPort(src)
+	l.mu.Lock()
+	a := l.allocations[client]
+	if a == nil || a.conn != nil && !a.conn.isClosed() {
+		l.mu.Unlock()
 		return
 	}
-	delete(r.allocations, key)
+	delete(l.allocations, client)
+	l.mu.Unlock()
 	a.release()
-	r.log.Info("relay released", "network", a.owner.network.String(), "peer", a.owner.node.String(), "remote", key.from.String())
+	l.relay.log.Info("relay released", "network", a.owner.network.String(), "peer", a.owner.node.String(), "remote", client.String())
 }

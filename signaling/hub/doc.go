@@ -9,7 +9,8 @@
 //
 //	          ┌ accept ─ handshake ─ conn (reader, writer) ─┐
 //	node ─────┤                                             ├─ Bus ─ other conns
-//	          └ TURN listener ─ pion/turn ─ relay sockets   └─ Store (one file)
+//	          └ TURN listener ┬ pion/turn ┬ relay sockets   └─ Store (one file)
+//	                          └─ forward ─┘
 //
 // What outlives a connection is in the Store, what passes between connections
 // goes over the Bus. Both are interfaces, so that several processes can be

@@ -22,9 +22,12 @@ type drops struct {
 	overRate    atomic.Uint64 // relayed packets beyond a member's rate
 	queue       atomic.Uint64 // packets for a relay whose reader is behind
 	fromHub     atomic.Uint64 // packets to a relay that claim the hub's own address
+	channels    atomic.Uint64 // ChannelData on no channel, or broken
+	unasked     atomic.Uint64 // packets to a relay whose client has permitted none from there
+	unsent      atomic.Uint64 // relayed packets that the system did not take
 	unstored    atomic.Uint64 // frames of statements or tickets that the disk did not take
 
-	said [15]uint64 // what report has said of each; owned by its caller
+	said [18]uint64 // what report has said of each; owned by its caller
 }
 
 type drop struct {
@@ -32,13 +35,15 @@ type drop struct {
 	n    *atomic.Uint64
 }
 
-func (d *drops) all() [15]drop {
+func (d *drops) all() [18]drop {
 	return [...]drop{
 		{"sockets", &d.sockets}, {"crowded", &d.crowded}, {"connections", &d.refused},
 		{"handshakes", &d.handshakes}, {"signals", &d.signals}, {"copied", &d.copied},
 		{"stun", &d.strangers}, {"relay_permissions", &d.permissions}, {"relay_limit", &d.tooMany},
 		{"relay_to_hub", &d.toHub}, {"relay_forbidden", &d.forbidden}, {"relay_rate", &d.overRate},
-		{"relay_queue", &d.queue}, {"relay_from_hub", &d.fromHub}, {"unstored", &d.unstored},
+		{"relay_queue", &d.queue}, {"relay_from_hub", &d.fromHub},
+		{"relay_channels", &d.channels}, {"relay_unasked", &d.unasked}, {"relay_unsent", &d.unsent},
+		{"unstored", &d.unstored},
 	}
 }
 

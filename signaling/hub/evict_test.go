@@ -43,7 +43,7 @@ func TestEvict(t *testing.T) {
 	waitFor(t, "allocations gone", func() bool {
 		h.relay.mu.RLock()
 		defer h.relay.mu.RUnlock()
-		return len(h.relay.allocations) == 2 && len(h.relay.relays) == 2
+		return len(h.allocations()) == 2 && len(h.relay.relays) == 2
 	})
 	v.WriteTo([]byte("still there?"), f.LocalAddr())
 	other.WriteTo([]byte("open"), f.LocalAddr())

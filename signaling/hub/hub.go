@@ -195,6 +195,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	err := g.Wait()
 	cancel()
 	h.conns.closeAndWait()
+	h.relay.logUsage(h.log)
 	h.drops.log(h.log)
 	return err
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +78,16 @@ func startHub(t testing.TB, cfg Config, tune ...func(*Hub)) *testHub {
 	}
 	t.Cleanup(th.stop)
 	return th
+}
+
+// allocations are those of all its listeners.
+func (h *testHub) allocations() (all []*allocation) {
+	for _, l := range h.relay.listeners {
+		l.mu.RLock()
+		all = slices.AppendSeq(all, maps.Values(l.allocations))
+		l.mu.RUnlock()
+	}
+	return all
 }
 
 // running counts the hubs of the test; tests do not run in parallel.

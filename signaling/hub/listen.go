@@ -33,18 +33,6 @@ func listenTCP(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-func listenUDP(addr netip.AddrPort) (*net.UDPConn, error) {
-	return net.ListenUDP(udpNetwork(addr.Addr()), net.UDPAddrFromAddrPort(addr))
-}
-
-// udpNetwork keeps the families apart: a "udp6" socket takes no IPv4.
-func udpNetwork(a netip.Addr) string {
-	if a.Is4() {
-		return "udp4"
-	}
-	return "udp6"
-}
-
 // listenError says in one line what is in the way, and how round it.
 func listenError(what, addr, flag string, err error) error {
 	err = fmt.Errorf("cannot listen for %s on %s: %w", what, addr, reason(err))

@@ -64,8 +64,8 @@ func TestPermit(t *testing.T) {
 
 	l := h.relay.listeners[0]
 	src := &net.UDPAddr{IP: net.IPv4(203, 0, 113, 1).To4(), Port: 4000}
-	h.relay.created(src, l.LocalAddr(), "UDP", identity{network, config.NodeKey{1}}.userID(), realm, src, 0)
-	defer h.relay.deleted(src, l.LocalAddr(), "UDP", "", realm)
+	l.created(src, l.LocalAddr(), "UDP", identity{network, config.NodeKey{1}}.userID(), realm, src, 0)
+	defer l.deleted(src, l.LocalAddr(), "UDP", "", realm)
 
 	permit := func(a string) bool { return l.permit(src, netip.MustParseAddr(a).AsSlice()) }
 	for _, a := range []string{"203.0.113.5", "2001:db8::5", "203.0.113.1", "127.0.0.1"} {

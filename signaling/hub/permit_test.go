@@ -16,11 +16,9 @@ func TestPeersOfAnAllocation(t *testing.T) {
 	id := identity{config.NewNetworkKey().Public(), config.NodeKey{1}}
 	cred := issue(h, id)
 	c := newRawTURN(t, h.TURNAddr(), "127.0.0.3", cred).allocate()
-	h.relay.mu.RLock()
-	for _, a := range h.relay.allocations {
+	for _, a := range h.allocations() {
 		a.peers.max, a.channels.max = 3, 4
 	}
-	h.relay.mu.RUnlock()
 	at := func(n byte, port uint16) netip.AddrPort {
 		a := netip.AddrFrom4([4]byte{127, 0, 1, n})
 		h.admitted.hold(id.network, a)

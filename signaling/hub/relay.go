@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v5"
@@ -31,21 +32,23 @@ type relayConfig struct {
 // relay is the hub's STUN and TURN server (RFC 8489, RFC 8656, UDP only). It
 // keeps the rules on top of pion/turn: whom it serves, what it relays to, and
 // that packets from one of its relays to another never leave the process.
+// ChannelData it forwards itself, see forward.go; the control is pion/turn's.
 //
 // It is safe for concurrent use.
 type relay struct {
 	relayConfig
 	binds     map[netip.Addr]netip.Addr // public address → the one to bind for it
 	listeners []*listener
+	lives     lives
 	strangers *strangers
 	known     *strangers              // limits for where members come from
 	own       atomic.Pointer[addrSet] // public addresses and the machine's
 	pumps     sync.WaitGroup
 
-	mu          sync.RWMutex // guards what follows
-	relays      map[netip.AddrPort]*relayConn
-	allocations map[client]*allocation
-	shares      map[identity]*share
+	mu     sync.RWMutex // guards what follows; packets take it only to find a relay anew
+	relays map[netip.AddrPort]*relayConn
+	shares map[identity]*share
+	past   usage // of members whose share is forgotten
 }
 
 // allocationsPerServer are a node's, for each of the hub's addresses: one that
@@ -56,10 +59,10 @@ const allocationsPerServer = 8
 func newRelay(cfg relayConfig) (*relay, error) {
 	r := &relay{
 		relayConfig: cfg,
+		lives:       lives{permission: permissionLife, channel: channelLife},
 		strangers:   newStrangers(strangerRate, strangerBurst),
 		known:       newStrangers(knownRate, knownBurst),
 		relays:      make(map[netip.AddrPort]*relayConn),
-		allocations: make(map[client]*allocation),
 		shares:      make(map[identity]*share),
 	}
 	r.strangers.all = rate.NewLimiter(strangersRate, strangersBurst)
@@ -71,27 +74,30 @@ func newRelay(cfg relayConfig) (*relay, error) {
 	return r, nil
 }
 
-// serve starts pion/turn on the listeners.
+// lives are how long what a client has asked for lasts.
+type lives struct{ permission, channel time.Duration }
+
+// serve starts pion/turn on each listener, as a server of its own: an event
+// tells the address that a client sent to, which several listeners have.
 func (r *relay) serve() error {
-	server := turn.ServerConfig{
-		Realm:              realm,
-		AuthHandler:        r.credentials.authenticate,
-		QuotaHandler:       r.underQuota,
-		EventHandler:       turn.EventHandler{OnAllocationCreated: r.created, OnAllocationDeleted: r.deleted},
-		PermissionTimeout:  permissionLife,
-		ChannelBindTimeout: channelLife,
-		LoggerFactory:      &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
-	}
 	for _, l := range r.listeners {
-		server.PacketConnConfigs = append(server.PacketConnConfigs, turn.PacketConnConfig{
-			PacketConn:            l,
-			RelayAddressGenerator: &generator{relay: r, prefer: l.public},
-			PermissionHandler:     l.permit,
-		})
-	}
-	// Closing the listeners ends the server: it needs no Close of its own.
-	if _, err := turn.NewServer(server); err != nil {
-		return fmt.Errorf("turn server: %w", err)
+		// Closing the listener ends the server: it needs no Close of its own.
+		if _, err := turn.NewServer(turn.ServerConfig{
+			Realm:              realm,
+			AuthHandler:        r.credentials.authenticate,
+			QuotaHandler:       r.underQuota,
+			EventHandler:       l.events(),
+			PermissionTimeout:  r.lives.permission,
+			ChannelBindTimeout: r.lives.channel,
+			LoggerFactory:      &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
+			PacketConnConfigs: []turn.PacketConnConfig{{
+				PacketConn:            l,
+				RelayAddressGenerator: &generator{relay: r, prefer: l.public},
+				PermissionHandler:     l.permit,
+			}},
+		}); err != nil {
+			return fmt.Errorf("turn server: %w", err)
+		}
 	}
 	return nil
 }

@@ -5,13 +5,16 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
-// relayConn is one allocation's relayed transport address. A packet that the
-// client sends goes
+// relayConn is one allocation's relayed transport address. Its reader forwards
+// what comes on channels, see forward.go; the rest goes by pion/turn. A packet
+// that the client sends in an indication goes
 //
 //  1. beyond what its member may send: nowhere;
 //  2. to another live relay of this hub and network: into its queue, here;
@@ -19,45 +22,45 @@ import (
 //  4. to an address of a form that is never relayed to: nowhere;
 //  5. else out of the socket. (pion has checked the permission.)
 //
-// What comes in, by the queue or by the socket, pion reads from ReadFrom. It
-// is counted later, see listener.WriteTo: what has no permission is not the
-// member's doing.
+// What comes in and has a permission but no channel, by the queue or by the
+// socket, pion reads from ReadFrom. It is counted later, see listener.WriteTo.
 type relayConn struct {
 	relay     *relay
 	network   config.NetworkKey
 	share     *share // its member's
-	socket    *net.UDPConn
+	socket    *udpbatch.Conn
 	announced *net.UDPAddr
 	in        chan *packet
+
+	client atomic.Pointer[allocation] // nil: pion/turn has not made it yet
 
 	closeOnce sync.Once
 	closed    chan struct{}
 }
 
-// packet is one datagram on its way to the client.
+// packet is one datagram on its way to the client by pion/turn.
 type packet struct {
 	buf  [relayMTU]byte
 	n    int
 	from *net.UDPAddr
 }
 
-// relayMTU is what pion/turn takes of a packet from a peer.
+// relayMTU is what pion/turn takes of a packet from a peer. On channels there
+// is no such limit.
 const relayMTU = 1600
 
-// relayQueue is some 10 ms at 200 Mbit/s.
-const relayQueue = 256
+// relayQueue is for what comes before there is a channel.
+const relayQueue = 64
 
 var packets = sync.Pool{New: func() any { return new(packet) }}
 
 var errNoDeadline = errors.New("relay socket: no deadlines")
 
-// pump moves packets from the socket to the queue until the socket closes.
-func (c *relayConn) pump() {
+// pump forwards what comes to the socket for a client until the socket closes.
+func (c *relayConn) pump(to *allocation) {
 	for errs := 0; errs < maxReadErrors; {
-		p := packets.Get().(*packet)
-		n, from, err := c.socket.ReadFromUDPAddrPort(p.buf[:])
+		b, err := c.socket.ReadBatch()
 		if err != nil {
-			packets.Put(p)
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
@@ -65,18 +68,20 @@ func (c *relayConn) pump() {
 			continue
 		}
 		errs = 0
-		if c.relay.isOwn(from.Addr()) {
-			c.relay.drops.fromHub.Add(1) // relays here do not send over sockets
-			packets.Put(p)
-			continue
-		}
-		p.n, p.from = n, net.UDPAddrFromAddrPort(from)
-		c.enqueue(p)
+		c.forward(b, to)
+		b.Release()
 	}
 }
 
-// enqueue never blocks: a client that is behind loses packets.
-func (c *relayConn) enqueue(p *packet) {
+// enqueue copies a packet for pion/turn. It never blocks: a client that is
+// behind loses packets.
+func (c *relayConn) enqueue(b []byte, from *net.UDPAddr) {
+	if len(b) > relayMTU {
+		c.relay.drops.queue.Add(1)
+		return
+	}
+	p := packets.Get().(*packet)
+	p.n, p.from = copy(p.buf[:], b), from
 	select {
 	case c.in <- p:
 	default:
@@ -115,32 +120,72 @@ func (c *relayConn) WriteTo(b []byte, to net.Addr) (int, error) {
 		c.relay.drops.forbidden.Add(1)
 		return len(b), nil
 	}
+	c.share.traffic.up.add(1, len(b))
 	return c.socket.WriteToUDPAddrPort(b, ap)
 }
 
 // deliver hands a packet to another relay of this hub.
 func (c *relayConn) deliver(b []byte, to netip.AddrPort) {
-	c.relay.mu.RLock()
-	other := c.relay.relays[to]
-	c.relay.mu.RUnlock()
-	if other == nil || other.network != c.network || len(b) > relayMTU {
+	other := c.peer(c.relay.relayAt(to))
+	if other == nil {
 		c.relay.drops.toHub.Add(1)
 		return
 	}
-	p := packets.Get().(*packet)
-	p.n, p.from = copy(p.buf[:], b), c.announced
-	other.enqueue(p)
+	if _, ok := other.bindings.in(addrPort(c.announced)); !ok {
+		c.relay.drops.unasked.Add(1)
+		return
+	}
+	c.share.traffic.up.add(1, len(b))
+	other.conn.enqueue(b, c.announced)
 }
 
-// Close ends the allocation: pion's reader gets an error.
+// peer is whose client another relay leads to, if this one may send there.
+func (c *relayConn) peer(other *relayConn) *allocation {
+	if other == nil || other.network != c.network {
+		return nil
+	}
+	return other.client.Load()
+}
+
+// relayAt is the live relay announced at an address, or nil.
+func (r *relay) relayAt(a netip.AddrPort) *relayConn {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.relays[a]
+}
+
+// Close ends the allocation: nothing more is forwarded, and pion's reader gets
+// an error.
 func (c *relayConn) Close() error {
 	var err error
 	c.closeOnce.Do(func() {
-		c.relay.forget(c)
 		close(c.closed)
+		if a := c.client.Load(); a != nil { // else serve sees that it is closed
+			a.bindings.close()
+		}
+		c.relay.forget(c)
 		err = c.socket.Close()
 	})
 	return err
+}
+
+func (c *relayConn) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// serve begins to forward for the client that pion/turn has made it for.
+func (c *relayConn) serve(a *allocation) {
+	c.client.Store(a)
+	if c.isClosed() {
+		a.bindings.close()
+		return
+	}
+	c.relay.pumps.Go(func() { c.pump(a) })
 }
 
 // LocalAddr is the relayed address as members know it.

@@ -5,22 +5,32 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"github.com/pion/stun/v4"
 )
 
-// listener is a UDP socket that members and strangers send to. It answers
+// listener is a UDP socket that members and strangers send to, one of several
+// on its address: who sends from one place always comes to the same. It answers
 // strangers only so often: a reply is larger than what may have come from a
 // forged address.
 type listener struct {
-	*net.UDPConn
+	*udpbatch.Conn
 	relay  *relay
 	public netip.Addr // the address members know it by
 
-	request []byte // the reader's: what it has just read
+	// The reader owns these.
+	batch   *udpbatch.Batch // being taken apart, or nil
+	up      uplink
+	request []byte // what pion/turn has just read
+
+	mu          sync.RWMutex // guards allocations
+	allocations map[netip.AddrPort]*allocation
 
 	end  sync.Once
 	done chan struct{} // closed when pion/turn reads no more
@@ -30,10 +40,15 @@ type listener struct {
 // maxReadErrors in a row are taken for passing ones.
 const maxReadErrors = 1000
 
-// socketBuffer absorbs a burst while the one reader is busy.
+// socketBuffer absorbs a burst while the one reader is busy, in bytes. Nothing
+// is taken before it is needed.
 const socketBuffer = 4 << 20
 
-// open binds a socket for each public address: the address itself where this
+// listenersPerAddress lets as many processors read at a time. It stays as it
+// is, or a client's packets would come to another listener than its allocation.
+var listenersPerAddress = min(runtime.GOMAXPROCS(0), 8)
+
+// open binds sockets for each public address: the address itself where this
 // machine has it, so that replies leave from where requests came to; else (a
 // router in front maps it) all of its family.
 func (r *relay) open() error {
@@ -64,17 +79,27 @@ func (r *relay) openAll(port uint16) error {
 			continue
 		}
 		bound[bind] = true
-		conn, err := listenUDP(netip.AddrPortFrom(bind, port))
+		group, err := udpbatch.Listen(netip.AddrPortFrom(bind, port), listenersPerAddress)
 		if err != nil {
 			at := netip.AddrPortFrom(bind, port).String()
 			return listenError("STUN and TURN (UDP)", at, "--turn-listen", err)
 		}
-		conn.SetReadBuffer(socketBuffer)
-		l := &listener{UDPConn: conn, relay: r, public: public, done: make(chan struct{})}
-		r.listeners = append(r.listeners, l)
-		port = addrPort(conn.LocalAddr()).Port()
+		for _, conn := range group {
+			r.listeners = append(r.listeners, newListener(r, conn, public))
+		}
+		port = r.addr().Port()
 	}
 	return nil
+}
+
+func newListener(r *relay, conn *udpbatch.Conn, public netip.Addr) *listener {
+	conn.SetBuffers(socketBuffer)
+	return &listener{
+		Conn: conn, relay: r, public: public,
+		up:          uplink{outgoing: outgoing{drops: r.drops, run: udpbatch.NewRun()}},
+		allocations: make(map[netip.AddrPort]*allocation),
+		done:        make(chan struct{}),
+	}
 }
 
 // bindAddrs says which local address stands for each public one. host is what
@@ -102,28 +127,53 @@ func bindAddrs(public []netip.Addr, host netip.Addr, machine addrSet) map[netip.
 	return binds
 }
 
-// ReadFrom returns an error only when the listener is of no more use: pion
-// stops at the first.
-func (l *listener) ReadFrom(p []byte) (n int, from net.Addr, err error) {
+// ReadFrom forwards ChannelData and returns what else comes, for pion/turn. It
+// returns an error only when the listener is of no more use: pion stops at the
+// first.
+func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		if l.batch == nil {
+			if err := l.read(); err != nil {
+				l.end.Do(func() {
+					l.err = err
+					close(l.done)
+				})
+				return 0, nil, err
+			}
+		}
+		d, from, ok := l.batch.Next()
+		switch {
+		case !ok:
+			l.up.stop()
+			l.batch.Release()
+			l.batch = nil
+		case isChannelData(d):
+			l.forward(d, from)
+		default:
+			l.up.stop()
+			l.request = p[:copy(p, d)]
+			return len(l.request), net.UDPAddrFromAddrPort(from), nil
+		}
+	}
+}
+
+// read waits for the next batch.
+func (l *listener) read() (err error) {
 	for range maxReadErrors {
-		n, from, err = l.UDPConn.ReadFrom(p)
+		l.batch, err = l.ReadBatch()
 		if err == nil {
-			l.request = p[:n]
-			return n, from, nil
+			l.up.now = int64(time.Since(meterStart))
+			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
 			break
 		}
 	}
-	l.end.Do(func() {
-		l.err = err
-		close(l.done)
-	})
-	return 0, nil, err
+	return err
 }
 
-// WriteTo counts what a stranger may provoke against the source's limit, and
-// what is relayed to a client against its member's.
+// WriteTo is for pion/turn. It counts what a stranger may provoke against the
+// source's limit, and what is relayed to a client against its member's.
 func (l *listener) WriteTo(p []byte, to net.Addr) (int, error) {
 	switch {
 	case toStranger(p):
@@ -133,10 +183,15 @@ func (l *listener) WriteTo(p []byte, to net.Addr) (int, error) {
 		}
 		forbid(p)
 	case isRelayed(p):
-		if a := l.relay.allocation(to, l); a != nil && !a.meter.take(len(p)) {
+		a := l.allocation(addrPort(to))
+		if a == nil {
+			break
+		}
+		if !a.share.meter.take(len(p)) {
 			l.relay.drops.overRate.Add(1)
 			return len(p), nil
 		}
+		a.share.traffic.down.add(1, len(p))
 	}
 	return l.UDPConn.WriteTo(p, to)
 }

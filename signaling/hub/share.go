@@ -11,8 +11,9 @@ import (
 
 // share is what one member uses of the relay, all of its allocations together.
 type share struct {
-	conns map[*relayConn]struct{} // guarded by relay.mu
-	meter *meter
+	conns   map[*relayConn]struct{} // guarded by relay.mu
+	meter   *meter
+	traffic traffic
 }
 
 // DefaultRelayRate is the default of Config.RelayRate, in bytes per second:
@@ -69,6 +70,12 @@ func (r *relay) join(c *relayConn, owner identity) {
 	r.relays[addrPort(c.announced)] = c
 }
 
+func (r *relay) share(owner identity) *share {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shareLocked(owner)
+}
+
 func (r *relay) shareLocked(owner identity) *share {
 	s := r.shares[owner]
 	if s == nil {
@@ -89,11 +96,17 @@ func (r *relay) forget(c *relayConn) {
 	}
 }
 
-// prune forgets who uses the relay no more.
+// prune forgets who uses the relay no more, but for how much it was.
 func (r *relay) prune() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.shares, func(_ identity, s *share) bool { return len(s.conns) == 0 })
+	maps.DeleteFunc(r.shares, func(_ identity, s *share) bool {
+		if len(s.conns) > 0 {
+			return false
+		}
+		r.past = r.past.plus(s.traffic.usage())
+		return true
+	})
 }
 
 // underQuota is pion/turn's QuotaHandler.

@@ -268,7 +268,7 @@ func TestAllocationQuota(t *testing.T) {
 	waitFor(t, "allocation released", func() bool {
 		h.relay.mu.RLock()
 		defer h.relay.mu.RUnlock()
-		return len(h.relay.allocations) == allocationsPerServer-1 && len(h.relay.relays) == allocationsPerServer-1
+		return len(h.allocations()) == allocationsPerServer-1 && len(h.relay.relays) == allocationsPerServer-1
 	})
 	one.allocate()
 }
@@ -289,7 +289,7 @@ func TestEndAllocation(t *testing.T) {
 	waitFor(t, "allocation deleted", func() bool {
 		h.relay.mu.RLock()
 		defer h.relay.mu.RUnlock()
-		return len(h.relay.allocations) == 0 && len(h.relay.relays) == 0
+		return len(h.allocations()) == 0 && len(h.relay.relays) == 0
 	})
 	if h.admitted.allows(network.Public(), from) {
 		t.Error("the client's address is still admitted")
@@ -378,7 +378,7 @@ func TestRelayBehindRouter(t *testing.T) {
 
 func TestRelayIPv6(t *testing.T) {
 	v6 := netip.IPv6Loopback()
-	probe, err := listenUDP(netip.AddrPortFrom(v6, 0))
+	probe, err := net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(v6, 0)))
 	if err != nil {
 		t.Skipf("no IPv6 here: %v", err)
 	}

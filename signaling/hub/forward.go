@@ -1,0 +1,266 @@
+package hub
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
+)
+
+// The way of a relayed packet, in runs of equal ones; pion/turn sees none of
+// them. From a client:
+//
+//  1. listener.ReadFrom takes a batch off its socket. What is not ChannelData
+//     it hands to pion/turn, in order: all before it is forwarded first.
+//  2. listener.route finds where the client's channel leads: once per run.
+//  3. The client's member pays for each, by its meter.
+//  4. To another live relay of this hub and network: with the channel that it
+//     has there put into the header in place, out of that client's listener.
+//     Its member pays, too. Where it has none, into the relay's queue.
+//  5. To any other address of this machine, or of a form that is never relayed
+//     to: nowhere. Else, without the header, out of the relay's socket.
+//
+// And from a peer:
+//
+//  1. relayConn.pump takes a batch off the relay's socket.
+//  2. bindings.in finds the client's channel: once per run. Where it has a
+//     permission alone, the packets go through pion/turn's hands.
+//  3. The member pays; a header goes before each, out of its listener.
+//
+// A run leaves when another begins, and at the end of its batch: nothing waits
+// for more. The payload is copied by the kernel only, and nothing here
+// allocates per packet.
+
+// outgoing is a run on its way out of one socket. It is not safe for
+// concurrent use.
+type outgoing struct {
+	drops    *drops
+	run      *udpbatch.Run
+	conn     *udpbatch.Conn
+	to       netip.AddrPort
+	up, down *traffic // of whose members the run is; either may be nil
+}
+
+// begin says where the datagrams go from now on, and whom they count for.
+func (o *outgoing) begin(conn *udpbatch.Conn, to netip.AddrPort, up, down *traffic) {
+	o.conn, o.to, o.up, o.down = conn, to, up, down
+	o.run.Reset(to)
+}
+
+// append adds a datagram, in one piece or two.
+func (o *outgoing) append(head, rest []byte) {
+	if !o.run.Fits(len(head) + len(rest)) {
+		o.flush()
+	}
+	o.run.Append(head, rest)
+}
+
+// flush sends what there is.
+func (o *outgoing) flush() {
+	n := o.run.Len()
+	if n == 0 {
+		return
+	}
+	sent, _ := o.conn.WriteRun(o.run)
+	if sent < n {
+		o.drops.unsent.Add(uint64(n - sent))
+	}
+	bytes := o.run.Bytes(sent)
+	if o.down != nil {
+		o.down.down.add(sent, bytes)
+		bytes -= sent * channelHeader
+	}
+	if o.up != nil {
+		o.up.up.add(sent, bytes)
+	}
+	o.run.Reset(o.to)
+}
+
+// uplink is what a listener's reader forwards. The route is that of the last
+// datagram's client and channel, until stop.
+type uplink struct {
+	outgoing
+	now    int64 // of the batch, as meters have it
+	client netip.AddrPort
+	number uint16
+	route  route
+	begun  bool // there is a route
+}
+
+// route is where a channel of a client's leads.
+type route struct {
+	from *relayConn     // nil: nowhere, it has no such channel
+	drop *atomic.Uint64 // not nil: nowhere, for this reason
+	to   *allocation    // not nil: to another relay of the hub
+	on   uint16         // the channel that its client has for it; 0: none
+	out  *udpbatch.Conn // the socket
+	addr netip.AddrPort // and where to send
+}
+
+// forward sends a client's ChannelData on, now or when the run is complete.
+func (l *listener) forward(d []byte, client netip.AddrPort) {
+	number, payload, ok := parseChannelData(d)
+	u := &l.up
+	drops := l.relay.drops
+	if !ok {
+		drops.channels.Add(1)
+		return
+	}
+	if !u.begun || u.number != number || u.client != client {
+		u.flush()
+		u.client, u.number, u.route, u.begun = client, number, l.routeOf(client, number), true
+		u.set(&u.route)
+	}
+	r := &u.route
+	switch {
+	case r.from == nil:
+		drops.channels.Add(1)
+	case !r.from.share.meter.takeAt(u.now, len(payload)):
+		drops.overRate.Add(1)
+	case r.drop != nil:
+		r.drop.Add(1)
+	case r.to == nil:
+		u.append(nil, payload)
+	case r.on == 0:
+		r.to.conn.enqueue(payload, r.from.announced)
+	case !r.to.share.meter.takeAt(u.now, channelHeader+len(payload)):
+		drops.overRate.Add(1)
+	default:
+		binary.BigEndian.PutUint16(d, r.on)
+		u.append(nil, d[:channelHeader+len(payload)])
+	}
+}
+
+// set makes the run's way the route's, if it leads to a socket.
+func (u *uplink) set(r *route) {
+	switch {
+	case r.out == nil:
+	case r.to == nil:
+		u.begin(r.out, r.addr, &r.from.share.traffic, nil)
+	default:
+		u.begin(r.out, r.addr, &r.from.share.traffic, &r.to.share.traffic)
+	}
+}
+
+// stop sends all that was forwarded. Routes may change before the next.
+func (u *uplink) stop() {
+	u.flush()
+	u.begun = false
+}
+
+// routeOf finds where a channel leads now.
+func (l *listener) routeOf(client netip.AddrPort, number uint16) route {
+	a := l.allocation(client)
+	if a == nil || a.conn == nil {
+		return route{}
+	}
+	ch := a.bindings.out(number)
+	if ch == nil {
+		return route{}
+	}
+	r := l.relay
+	switch {
+	case r.isOwn(ch.peer.Addr()):
+		return a.conn.routeInside(r.relayOf(ch))
+	case !r.admitted.formAllowed(ch.peer.Addr()):
+		return route{from: a.conn, drop: &r.drops.forbidden}
+	}
+	return route{from: a.conn, out: a.conn.socket, addr: ch.peer}
+}
+
+// routeInside leads to another relay, nil if there is none.
+func (c *relayConn) routeInside(other *relayConn) route {
+	to := c.peer(other)
+	if to == nil {
+		return route{from: c, drop: &c.relay.drops.toHub}
+	}
+	on, ok := to.bindings.in(addrPort(c.announced))
+	if !ok {
+		return route{from: c, drop: &c.relay.drops.unasked}
+	}
+	return route{from: c, to: to, on: on, out: to.listener.Conn, addr: to.client}
+}
+
+// relayOf is the live relay that a channel leads to, or nil.
+func (r *relay) relayOf(ch *channel) *relayConn {
+	other := ch.relay.Load()
+	if other == nil || other.isClosed() {
+		other = r.relayAt(ch.peer)
+		ch.relay.Store(other)
+	}
+	return other
+}
+
+// downlink is what a relay's reader forwards, out of one batch.
+type downlink struct {
+	outgoing
+	heads [2][channelHeader]byte // of the run's datagrams, and of a shorter last one
+}
+
+var downlinks = sync.Pool{New: func() any { return &downlink{outgoing: outgoing{run: udpbatch.NewRun()}} }}
+
+// forward sends a batch of peers' packets on to the client.
+func (c *relayConn) forward(b *udpbatch.Batch, a *allocation) {
+	down := downlinks.Get().(*downlink)
+	defer downlinks.Put(down)
+	drops := c.relay.drops
+	down.drops = drops
+	down.begin(a.listener.Conn, a.client, nil, &c.share.traffic)
+	now := int64(time.Since(meterStart))
+	var peer netip.AddrPort
+	var number uint16
+	var drop *atomic.Uint64
+	for {
+		d, from, ok := b.Next()
+		if !ok {
+			down.flush()
+			return
+		}
+		if from != peer {
+			down.flush()
+			peer = from
+			number, drop = c.admit(a, peer)
+		}
+		switch {
+		case drop != nil:
+			drop.Add(1)
+		case number == 0:
+			c.enqueue(d, net.UDPAddrFromAddrPort(peer))
+		case !c.share.meter.takeAt(now, channelHeader+len(d)):
+			drops.overRate.Add(1)
+		default:
+			down.frame(number, d)
+		}
+	}
+}
+
+// admit says on which channel the peer's packets go to the client, 0 for none,
+// or why they do not.
+func (c *relayConn) admit(a *allocation, peer netip.AddrPort) (number uint16, drop *atomic.Uint64) {
+	if c.relay.isOwn(peer.Addr()) {
+		return 0, &c.relay.drops.fromHub // relays here do not send over sockets
+	}
+	number, ok := a.bindings.in(peer)
+	if !ok {
+		return 0, &c.relay.drops.unasked
+	}
+	return number, nil
+}
+
+// frame appends a packet as ChannelData.
+func (d *downlink) frame(number uint16, payload []byte) {
+	n := channelHeader + len(payload)
+	if !d.run.Fits(n) {
+		d.flush()
+	}
+	head := d.heads[0][:]
+	if d.run.Len() > 0 && n != d.run.Size() {
+		head = d.heads[1][:]
+	}
+	putChannelHeader(head, number, len(payload))
+	d.append(head, payload)
+}

@@ -1,0 +1,40 @@
+package tunnel
+
+import "net/netip"
+
+// smallSize passes on every path there is, in bytes above UDP. Of larger
+// packets a peer's session is told.
+const smallSize = 1200
+
+// Probe sends one datagram as SendTo does, but never in fragments. The error is
+// syscall.EMSGSIZE for one that is longer than the interface carries.
+func (b *Bind) Probe(p []byte, local netip.Addr, to netip.AddrPort) error {
+	to = canonical(to)
+	s, err := b.socketFor(to.Addr())
+	if err != nil {
+		return err
+	}
+	var control []byte
+	if src := b.sources.get(canonicalAddr(local)); src != nil && src.local.Is4() == to.Addr().Is4() {
+		control = src.control
+	}
+	w := sendings.Get().(*sending)
+	defer sendings.Put(w)
+	w.run.Reset(to)
+	w.run.From(control)
+	w.run.Append(nil, p)
+	return s.WriteWhole(w.run)
+}
+
+// noteSize tells the session of packets that not every path carries.
+func (e *Endpoint) noteSize(bufs [][]byte) {
+	if e.onLarge == nil {
+		return
+	}
+	for _, b := range bufs {
+		if len(b) > smallSize {
+			e.onLarge()
+			return
+		}
+	}
+}
