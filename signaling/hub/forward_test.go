@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"github.com/pion/stun/v4"
 )
 
@@ -467,6 +468,35 @@ func TestForwardRate(t *testing.T) {
 		way.to.SetReadDeadline(time.Now().Add(patience))
 		way.to.count(passed)
 		way.to.quiet()
+	}
+}
+
+// What the kernel drops in front of a reader that is late is counted, of
+// listeners and of relays, once.
+func TestUnread(t *testing.T) {
+	h := startLineHub(t, loopback)
+	ida, _ := twoMembers()
+	f := relayFamilies[0]
+	a, peer := newCaller(t, h, ida, f.a), listenLine(t, f.member)
+	listener := a.conn.client.Load().listener
+	listener.SetReadBuffer(1)
+	a.conn.socket.SetReadBuffer(1)
+	flood := payloads(slices.Repeat([]int{1000}, 60)...)
+	missed := func(c *udpbatch.Conn) uint64 { n, _ := c.Missed(); return uint64(n) }
+	waitFor(t, "datagrams dropped", func() bool {
+		a.NoGSO() // the buffer takes one super-packet in any case
+		peer.NoGSO()
+		a.send(a.server, flood...)
+		peer.send(a.relayed, flood...)
+		return missed(listener.Conn) > 0 && missed(a.conn.socket) > 0
+	})
+	want := missed(listener.Conn) + missed(a.conn.socket)
+	for range 2 {
+		h.relay.countUnread()
+	}
+	a.conn.Close()
+	if n := h.relay.drops.unread.Load(); n != want {
+		t.Errorf("%d counted, want %d", n, want)
 	}
 }
 

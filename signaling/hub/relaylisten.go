@@ -29,6 +29,8 @@ type listener struct {
 	flows   flows
 	request []byte // what pion/turn has just read
 
+	unread unread
+
 	mu          sync.RWMutex // guards allocations
 	allocations map[netip.AddrPort]*allocation
 
