@@ -113,7 +113,7 @@ func TestAllocateFamily(t *testing.T) {
 				t.Errorf("%s was sent %v", to, m)
 			}
 			ip := stun.XORMappedAddress{IP: want.Addr().AsSlice(), Port: int(want.Port())}
-			c.handle(answer(m, stun.ClassSuccessResponse, setterFunc(func(m *stun.Message) error {
+			c.handle(turnAnswer(m, stun.ClassSuccessResponse, setterFunc(func(m *stun.Message) error {
 				return ip.AddToAs(m, stun.AttrXORRelayedAddress)
 			})).Raw)
 			return nil

@@ -484,8 +484,8 @@ func TestUnread(t *testing.T) {
 	flood := payloads(slices.Repeat([]int{1000}, 60)...)
 	missed := func(c *udpbatch.Conn) uint64 { n, _ := c.Missed(); return uint64(n) }
 	waitFor(t, "datagrams dropped", func() bool {
-		a.NoGSO() // the buffer takes one super-packet in any case
-		peer.NoGSO()
+		a.SetGSO(false) // the buffer takes one super-packet in any case
+		peer.SetGSO(false)
 		a.send(a.server, flood...)
 		peer.send(a.relayed, flood...)
 		return missed(listener.Conn) > 0 && missed(a.conn.socket) > 0
