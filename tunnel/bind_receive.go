@@ -95,6 +95,7 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a arrival
 			sizes[i] = 0
 			continue
 		}
+		owner.use(p)
 		eps[i] = owner
 		found = true
 	}
@@ -152,6 +153,7 @@ func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 	if isHandshake(p) && !b.handshakeFor(owner, p) {
 		return
 	}
+	owner.use(p)
 	b.enqueue(owner, p)
 }
 

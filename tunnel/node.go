@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -53,8 +54,9 @@ type Node struct {
 	link    hubLink
 	tunnel  *device
 	members map[config.NodeKey]*member
+	active  map[config.NodeKey]*active
 	present map[config.NodeKey]signaling.Epoch // who is at the hub
-	running sync.WaitGroup                     // the members' sessions
+	running sync.WaitGroup                     // the sessions
 	renew   time.Time                          // when to ask for new ones
 	ready   readiness
 	over    error              // why the loop is to return
@@ -69,6 +71,12 @@ type Node struct {
 	hearing *rate.Limiter // of statements that are new to us, from the hub
 	lapsed  bool          // this machine's membership has ended, and it was told
 	offers  map[*handover]bool
+
+	newDoors bool      // the gate does not have the members yet
+	seek     time.Time // when to look for neighbours again
+
+	idleAfter  time.Duration // see idle.go
+	neighbours int           // see neighbours.go
 
 	gathered string // the candidates that progress last told
 }
@@ -101,12 +109,15 @@ func New(cfg Config) (*Node, error) {
 		calls:   make(chan func()),
 		ended:   make(chan struct{}),
 		members: make(map[config.NodeKey]*member),
+		active:  make(map[config.NodeKey]*active),
 		present: make(map[config.NodeKey]signaling.Epoch),
 		refuse:  make(map[string]int),
 		joins:   rate.NewLimiter(5, 50),
 		hearing: rate.NewLimiter(500, 100_000),
 		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
 		offers:  make(map[*handover]bool),
+
+		idleAfter: linkedOr(linkedIdleAfter, time.ParseDuration, idleAfter), neighbours: linkedOr(linkedNeighbours, strconv.Atoi, neighbours),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
@@ -205,6 +216,7 @@ func (n *Node) loop(ctx context.Context) error {
 	defer timer.Stop()
 	n.over = nil
 	for n.over == nil {
+		n.setDoors()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -212,6 +224,8 @@ func (n *Node) loop(ctx context.Context) error {
 			n.handle(m)
 		case call := <-n.calls:
 			call()
+		case <-n.tunnel.gate.wanted:
+			n.wanted()
 		case <-timer.C:
 			n.poll(time.Now())
 			timer.Reset(n.nextPoll())
@@ -237,10 +251,10 @@ func (n *Node) do(ctx context.Context, f func() error) error {
 }
 
 // later has the loop run f, for a caller on a member's goroutine: that is not
-// kept when the member ends.
-func (n *Node) later(ctx context.Context, m *member, f func()) {
+// kept when the session ends.
+func (n *Node) later(ctx context.Context, m *active, f func()) {
 	call := func() {
-		if n.members[m.record.Node] == m {
+		if n.active[m.record.Node] == m {
 			f()
 		}
 	}

@@ -122,9 +122,8 @@ func (n *Node) status(now time.Time) *Status {
 		s.Self.State = "expired"
 	}
 	s.Refused = n.refusedSoFar()
-	all := n.tunnel.traffic()
+	n.count(now)
 	for _, m := range n.members {
-		n.pollMember(now, m, all[m.record.WireGuard])
 		s.Peers = append(s.Peers, n.peerStatus(now, m))
 	}
 	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return strings.Compare(a.Name, b.Name) })
@@ -134,11 +133,26 @@ func (n *Node) status(now time.Time) *Status {
 func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	p := PeerStatus{
 		Name: m.record.Name, ID: m.record.Node.ID().String(), Addresses: m.record.Addresses(n.self.Network),
-		Online: m.online, Path: peer.PathNone, MTU: n.tunnel.iface.MTU(),
-		RxBytes: m.traffic.rx, TxBytes: m.traffic.tx,
+		Online: m.online, State: peer.Idle, Path: peer.PathNone, MTU: n.tunnel.iface.MTU(),
 	}
+	sum := m.traffic
+	if m.active != nil {
+		sum = sum.plus(m.active.counted)
+		p.fill(now, m.active, n.link.up)
+	}
+	p.RxBytes, p.TxBytes = sum.rx, sum.tx
+	if !sum.handshake.IsZero() {
+		t := sum.handshake.UTC()
+		p.LastHandshake = &t
+	}
+	p.Why = why(p)
+	return p
+}
+
+// fill fills in how things stand with an active member.
+func (p *PeerStatus) fill(now time.Time, m *active, hub bool) {
 	ice := m.session.Snapshot()
-	p.State, p.ICE = m.state(now, ice, n.link.up), ice.ICE
+	p.State, p.ICE = m.state(now, ice, hub), ice.ICE
 	if p.State == peer.Connected {
 		p.Path = ice.Path
 		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
@@ -147,22 +161,16 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 			p.RTT = &ms
 		}
 	}
-	if !m.traffic.handshake.IsZero() {
-		t := m.traffic.handshake.UTC()
-		p.LastHandshake = &t
-	}
 	if since, ok := m.keys.since(); ok {
 		since = since.UTC()
 		p.PresharedKey, p.PresharedSince = true, &since
 	}
-	p.Why = why(p)
-	return p
 }
 
 // state corrects what ICE believes by what WireGuard knows: connected is who was
 // heard lately, whatever became of the ICE session that found the path. Who is
 // silent to ICE and has left the hub, though, has gone.
-func (m *member) state(now time.Time, ice peer.Snapshot, hub bool) peer.State {
+func (m *active) state(now time.Time, ice peer.Snapshot, hub bool) peer.State {
 	heard := !m.heard.IsZero() && now.Sub(m.heard) < lively
 	switch {
 	case heard && ice.Path != peer.PathNone && (ice.State == peer.Connected || m.online || !hub):
@@ -193,6 +201,8 @@ func why(p PeerStatus) string {
 		return "not connected to the hub"
 	case p.State == peer.Failed:
 		return "no way has answered, a relayed one neither; trying again"
+	case p.State == peer.Idle:
+		return "idle: connects with the first packet"
 	}
 	return ""
 }
