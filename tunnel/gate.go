@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,18 +35,39 @@ type gate struct {
 
 	wanted chan struct{} // holds one signal while there is something for asked
 
-	doors    atomic.Pointer[map[netip.Addr]*door] // immutable; of all members
-	released atomic.Bool                          // some doors' packets are to be read
+	doors    atomic.Pointer[doors] // nil: none
+	released atomic.Bool           // some doors' packets are to be read
 
 	mu    sync.Mutex // guards the doors' packets, and what follows
 	size  int        // bytes, of all that wait
-	asks  []*door    // for whom packets began to wait
+	asks  []*door    // for whom packets began to wait, and nobody knows it yet
+	asked []*door    // for whom packets began to wait
 	leave []*door    // opened, with packets
 
 	// Owned by the reader.
-	table *map[netip.Addr]*door // that last is of
-	last  netip.Addr            // destination of the packet before
-	door  *door                 // of last; nil: the device knows best
+	table *doors   // that door is of
+	four  [4]byte  // destination of the last IPv4 packet
+	door4 *door    // of four; nil: the device knows best
+	six   [16]byte // the same of IPv6
+	door6 *door
+}
+
+// doors are those of all members, by their addresses inside the tunnel. Immutable.
+type doors struct {
+	four map[[4]byte]*door
+	six  map[[16]byte]*door
+}
+
+func (t *doors) add(a netip.Addr, d *door) {
+	if a.Is4() {
+		t.four[a.As4()] = d
+		return
+	}
+	t.six[a.As16()] = d
+}
+
+func newDoors(members int) *doors {
+	return &doors{make(map[[4]byte]*door, members), make(map[[16]byte]*door, members)}
 }
 
 // door is a member's place in the gate.
@@ -55,9 +77,10 @@ type door struct {
 
 	// Guarded by the gate's mutex.
 	packets [][]byte
-	size    int // bytes
-	since   time.Time
-	leaving bool // opened; the reader sets open when all packets are through
+	size    int       // bytes
+	asked   bool      // somebody is to open it
+	since   time.Time // asked
+	leaving bool      // opened; the reader sets open when all packets are through
 }
 
 // What may wait: the first packets of a flow, until a path is found. Those that
@@ -76,9 +99,8 @@ func newGate(d wgtun.Device) *gate {
 	return &gate{Device: d, wanted: make(chan struct{}, 1)}
 }
 
-// setDoors replaces the table of who has which address. Other destinations are
-// left to the device.
-func (g *gate) setDoors(doors map[netip.Addr]*door) { g.doors.Store(&doors) }
+// setDoors replaces the members. Other destinations are left to the device.
+func (g *gate) setDoors(t *doors) { g.doors.Store(t) }
 
 // Read is as the interface's, less the packets that have to wait (their size is
 // 0, which the device passes over), and with those that need not any more.
@@ -106,19 +128,13 @@ func (g *gate) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 
 // sort keeps the packets that have to wait, and says whether any goes on.
 func (g *gate) sort(bufs [][]byte, sizes []int, offset int) (found bool) {
-	table := g.doors.Load()
-	if table != g.table {
-		g.table, g.last, g.door = table, netip.Addr{}, nil
-	}
-	if table == nil {
-		return len(bufs) > 0
+	if t := g.doors.Load(); t != g.table {
+		g.table = t
+		g.door4, g.door6 = t.four[g.four], t.six[g.six]
 	}
 	for i, b := range bufs {
-		to, ok := destination(b[offset : offset+sizes[i]])
-		if ok && to != g.last {
-			g.last, g.door = to, (*table)[to]
-		}
-		if ok && g.door != nil && !g.door.open.Load() && g.keep(g.door, b[offset:offset+sizes[i]]) {
+		p := b[offset : offset+sizes[i]]
+		if d := g.doorOf(p); d != nil && !d.open.Load() && g.keep(d, p) {
 			sizes[i] = 0
 			continue
 		}
@@ -127,15 +143,23 @@ func (g *gate) sort(bufs [][]byte, sizes []int, offset int) (found bool) {
 	return found
 }
 
-// destination is where an IP packet goes to.
-func destination(p []byte) (netip.Addr, bool) {
+// doorOf is the door of an IP packet's destination, or nil.
+func (g *gate) doorOf(p []byte) *door {
 	switch {
+	case g.table == nil:
+		return nil
 	case len(p) >= 20 && p[0]>>4 == 4:
-		return netip.AddrFrom4([4]byte(p[16:20])), true
+		if to := [4]byte(p[16:20]); to != g.four {
+			g.four, g.door4 = to, g.table.four[to]
+		}
+		return g.door4
 	case len(p) >= 40 && p[0]>>4 == 6:
-		return netip.AddrFrom16([16]byte(p[24:40])), true
+		if to := [16]byte(p[24:40]); to != g.six {
+			g.six, g.door6 = to, g.table.six[to]
+		}
+		return g.door6
 	}
-	return netip.Addr{}, false
+	return nil
 }
 
 // keep has a copy of a packet wait, or drops it, and says false where the door
@@ -146,9 +170,9 @@ func (g *gate) keep(d *door, p []byte) bool {
 	if d.open.Load() {
 		return false
 	}
-	if len(d.packets) == 0 && !d.leaving {
-		d.since = time.Now()
-		g.asks = append(g.asks, d)
+	if !d.asked && !d.leaving {
+		d.asked, d.since = true, time.Now()
+		g.asks, g.asked = append(g.asks, d), append(g.asked, d)
 		select {
 		case g.wanted <- struct{}{}:
 		default:
@@ -162,8 +186,8 @@ func (g *gate) keep(d *door, p []byte) bool {
 	return true
 }
 
-// asked returns the members that packets wait for since the last time.
-func (g *gate) asked() []*door {
+// news returns the doors at which packets wait since the last time.
+func (g *gate) news() []*door {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	asks := g.asks
@@ -175,7 +199,7 @@ func (g *gate) asked() []*door {
 func (g *gate) waits(d *door) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(d.packets) > 0
+	return d.asked
 }
 
 // open lets a member's packets through, those that waited first. The device has
@@ -183,6 +207,7 @@ func (g *gate) waits(d *door) bool {
 func (g *gate) open(d *door) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	d.asked = false
 	if d.leaving || len(d.packets) == 0 {
 		d.open.Store(!d.leaving)
 		return
@@ -200,7 +225,7 @@ func (g *gate) shut(d *door) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	d.open.Store(false)
-	d.leaving = false
+	d.asked, d.leaving = d.asked || len(d.packets) > 0, false
 }
 
 // remove ends a door: what waits is dropped, and what is still led to it is left
@@ -209,7 +234,7 @@ func (g *gate) remove(d *door) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.clearLocked(d)
-	d.leaving = false
+	d.asked, d.leaving = false, false
 	d.open.Store(true)
 }
 
@@ -252,12 +277,11 @@ func (g *gate) take(bufs [][]byte, sizes []int, offset int) (n int) {
 func (g *gate) expire(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.size == 0 {
-		return
-	}
-	for _, d := range *g.doors.Load() {
-		if d.size > 0 && !d.leaving && now.Sub(d.since) >= doorFor {
+	g.asked = slices.DeleteFunc(g.asked, func(d *door) bool {
+		if d.asked && now.Sub(d.since) >= doorFor {
+			d.asked = false
 			g.clearLocked(d)
 		}
-	}
+		return !d.asked
+	})
 }

@@ -91,7 +91,7 @@ func (n *Node) want(m *member) {
 // wanted acts on the packets that have begun to wait at the gate. Those to a
 // member that is not there wait until it is, for a while.
 func (n *Node) wanted() {
-	for _, d := range n.tunnel.gate.asked() {
+	for _, d := range n.tunnel.gate.news() {
 		if m := n.members[d.node]; m != nil && m.active == nil && m.online {
 			n.want(m)
 		}

@@ -80,10 +80,10 @@ func (n *Node) setDoors() {
 		return
 	}
 	n.newDoors = false
-	doors := make(map[netip.Addr]*door, 2*len(n.members))
+	doors := newDoors(len(n.members))
 	for _, m := range n.members {
 		for _, a := range n.addresses(m) {
-			doors[a] = m.door
+			doors.add(a, m.door)
 		}
 	}
 	n.tunnel.gate.setDoors(doors)

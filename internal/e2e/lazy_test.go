@@ -1,0 +1,244 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/p2ptun/p2ptun/peer"
+)
+
+// lazyIdleAfter is how soon tunnels end in these tests, for lack of data.
+const lazyIdleAfter = 3 * time.Second
+
+// lazyBinary is a p2ptun whose nodes have no neighbours, and end a tunnel soon.
+var lazyBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp(binDir, "lazy-")
+	if err != nil {
+		return "", err
+	}
+	const at = "github.com/p2ptun/p2ptun/tunnel."
+	return Build(dir, "-ldflags", fmt.Sprintf("-X %slinkedIdleAfter=%v -X %slinkedNeighbours=0", at, lazyIdleAfter, at))
+})
+
+// newLazySetup brings up nodes in such places that know each other, and no more.
+func newLazySetup(t *testing.T, limit time.Duration, places ...string) (*setup, []*Node) {
+	t.Helper()
+	s := newSetupFor(t, limit, "debug")
+	var err error
+	if s.rig.Bin, err = lazyBinary(); err != nil {
+		t.Fatal(err)
+	}
+	var nodes []*Node
+	for i, place := range places {
+		n := s.rig.Node(s.place(place, string(rune('a'+i))))
+		nodes = append(nodes, n)
+		if i == 0 {
+			s.create(n)
+		} else if _, err := n.Up(s.ctx, s.invite(nodes[0])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, n := range nodes {
+		s.waitIdle(n, nodes[(i+1)%len(nodes)])
+	}
+	return s, nodes
+}
+
+// waitIdle waits until a node has no tunnel to another, which is online.
+func (s *setup) waitIdle(n, other *Node) {
+	s.t.Helper()
+	for {
+		p, err := n.Peer(s.ctx, other)
+		if err == nil && p.State == peer.Idle && p.Online {
+			if p.Path != peer.PathNone || !strings.HasPrefix(p.Why, "idle:") {
+				s.t.Errorf("%s says of %s, which is idle: %+v", n.Name, other.Name, p)
+			}
+			return
+		}
+		if s.ctx.Err() != nil {
+			s.t.Fatalf("%s: %s is not idle: %+v, %v", n.Name, other.Name, p, err)
+		}
+		time.Sleep(50 * time.Millisecond) // each question is a process
+	}
+}
+
+// TestFirstPackets: the first packets to a peer that nothing was said to arrive,
+// all and in order, and soon.
+func TestFirstPackets(t *testing.T) {
+	t.Parallel()
+	for _, places := range [][]string{{"public", "port"}, {"port", "port"}, {"symmetric", "port"}} {
+		t.Run(strings.Join(places, " to "), func(t *testing.T) {
+			s, nodes := newLazySetup(t, time.Minute, places...)
+			s.burst(nodes[0], nodes[1], address(1))
+		})
+	}
+}
+
+// burst sends five packets at once and wants them there, in a second.
+func (s *setup) burst(from, to *Node, addr netip.Addr) {
+	s.t.Helper()
+	server, err := to.Host.ListenUDP(netip.AddrPortFrom(addr, 0))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer server.Close()
+	client, err := from.Host.ListenUDP(netip.AddrPort{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	start := time.Now()
+	for i := range 5 {
+		if _, err := client.WriteTo([]byte{byte(i)}, server.LocalAddr()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	server.SetReadDeadline(start.Add(10 * time.Second))
+	for i := range 5 {
+		b := make([]byte, 100)
+		n, _, err := server.ReadFrom(b)
+		if err != nil || n != 1 || b[0] != byte(i) {
+			s.t.Fatalf("packet %d: %v, %v", i, b[:n], err)
+		}
+		if i == 0 {
+			s.t.Logf("the first packet took %v", time.Since(start).Round(time.Millisecond))
+		}
+	}
+	if took := time.Since(start); took > time.Second {
+		s.t.Errorf("the packets took %v, want at most a second", took)
+	}
+}
+
+// TestFallsIdle: without data both sides drop the tunnel and all that goes with
+// it, and nothing is on the wire; the next packet makes it again.
+func TestFallsIdle(t *testing.T) {
+	t.Parallel()
+	s, nodes := newLazySetup(t, time.Minute, "port", "port")
+	a, b := nodes[0], nodes[1]
+	s.burst(a, b, address(1))
+	if got := peerGoroutines(t, a); got < 4 { // or this test is wrong
+		t.Errorf("a has %d goroutines for b while it talks to it", got)
+	}
+	s.waitIdle(a, b)
+	s.waitIdle(b, a)
+	for _, n := range nodes {
+		if got := peerGoroutines(t, n); got != 0 {
+			t.Errorf("%s has %d goroutines for a peer that is idle:\n%s", n.Name, got, profileText(t, n, "goroutine?debug=2"))
+		}
+	}
+	wire := sniff(t, a.Host)
+	time.Sleep(2 * lazyIdleAfter) // for what there might be to see
+	if got := toOthers(wire.stop(), s.hubHost.Addr()); got != 0 {
+		t.Errorf("%d packets on the wire between peers that are idle", got)
+	}
+	s.burst(b, a, address(0))
+	if out, err := a.Run(s.ctx, "ping", "b", "--count", "1"); err != nil {
+		t.Error(err)
+	} else {
+		t.Log(out)
+	}
+}
+
+// TestIdleLosesNothing: packets that go just when a tunnel ends arrive, too.
+func TestIdleLosesNothing(t *testing.T) {
+	t.Parallel()
+	s, nodes := newLazySetup(t, 2*time.Minute, "port", "public")
+	from := []*net.UDPConn{}
+	for i, n := range nodes {
+		conn, err := n.Host.ListenUDP(netip.AddrPortFrom(address(i), 4711))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		from = append(from, conn)
+	}
+	for round := range byte(12) {
+		i := int(round) % 2
+		to := from[1-i]
+		start := time.Now()
+		if _, err := from[i].WriteTo([]byte{round}, to.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 100)
+		to.SetReadDeadline(start.Add(10 * time.Second))
+		n, _, err := to.ReadFrom(b)
+		if err != nil || n != 1 || b[0] != round {
+			t.Fatalf("packet %d: %v, %v", round, b[:n], err)
+		}
+		took := time.Since(start)
+		t.Logf("packet %d took %v", round, took.Round(time.Millisecond))
+		if took > 2*time.Second {
+			t.Errorf("packet %d took %v", round, took)
+		}
+		// It falls idle after one to two ticks more than lazyIdleAfter.
+		time.Sleep(lazyIdleAfter + time.Duration(rand.Int64N(int64(1500*time.Millisecond))))
+	}
+	_ = s
+}
+
+// peerGoroutines counts those that a node has for its peers: two of each in the
+// WireGuard device, one of the session, and those of its ICE agent.
+func peerGoroutines(t *testing.T, n *Node) (count int) {
+	t.Helper()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); { // what is about to end may
+		count = 0
+		for stack := range strings.SplitSeq(profileText(t, n, "goroutine?debug=2"), "\n\n") {
+			for _, f := range []string{"device.(*Peer).Routine", "peer.(*loop).run(", "/ice/"} {
+				if strings.Contains(stack, f) {
+					count++
+					break
+				}
+			}
+		}
+		if count == 0 {
+			break
+		}
+	}
+	return count
+}
+
+// profileText is one of a node's profiles.
+func profileText(t *testing.T, n *Node, name string) string {
+	t.Helper()
+	c := http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", n.socket()) },
+		DisableKeepAlives: true,
+	}}
+	resp, err := c.Get("http://p2ptun/debug/pprof/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var text strings.Builder
+	_, err = bufio.NewReader(resp.Body).WriteTo(&text)
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// toOthers counts the UDP packets of a capture that neither go to nor come from an
+// address.
+func toOthers(frames [][]byte, addr netip.Addr) (count int) {
+	for _, f := range frames {
+		if udp(f) == nil {
+			continue
+		}
+		from, to := netip.AddrFrom4([4]byte(f[26:30])), netip.AddrFrom4([4]byte(f[30:34]))
+		if from != addr && to != addr {
+			count++
+		}
+	}
+	return count
+}
