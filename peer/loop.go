@@ -145,7 +145,7 @@ func (l *loop) gather() {
 			l.restart = "addresses changed"
 		}
 	}
-	if l.resting != nil && l.resting.stale(l) {
+	if l.resting != nil && l.next == nil && l.resting.stale(l) {
 		l.restart = "addresses changed"
 	}
 	// Of a relayed path, the peer may be the one that uses our relay.

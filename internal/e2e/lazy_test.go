@@ -21,15 +21,21 @@ import (
 // lazyIdleAfter is how soon tunnels end in these tests, for lack of data.
 const lazyIdleAfter = 3 * time.Second
 
-// lazyBinary is a p2ptun whose nodes have no neighbours, and end a tunnel soon.
-var lazyBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp(binDir, "lazy-")
+// lazyBinary is a p2ptun whose nodes have no neighbours, and end a tunnel soon;
+// restingBinary's have neighbours as ever.
+var (
+	lazyBinary    = sync.OnceValues(func() (string, error) { return buildIdle("linkedNeighbours=0") })
+	restingBinary = sync.OnceValues(func() (string, error) { return buildIdle("linkedNeighbours=3") })
+)
+
+func buildIdle(setting string) (string, error) {
+	dir, err := os.MkdirTemp(binDir, "idle-")
 	if err != nil {
 		return "", err
 	}
-	const at = "github.com/p2ptun/p2ptun/tunnel."
-	return Build(dir, "-ldflags", fmt.Sprintf("-X %slinkedIdleAfter=%v -X %slinkedNeighbours=0", at, lazyIdleAfter, at))
-})
+	const set = "-X github.com/p2ptun/p2ptun/tunnel."
+	return Build(dir, "-ldflags", fmt.Sprintf(set+"linkedIdleAfter=%v "+set+"%s", lazyIdleAfter, setting))
+}
 
 // newLazySetup brings up nodes in such places that know each other, and no more.
 func newLazySetup(t *testing.T, limit time.Duration, places ...string) (*setup, []*Node) {
@@ -185,6 +191,96 @@ func TestIdleLosesNothing(t *testing.T) {
 		time.Sleep(lazyIdleAfter + time.Duration(rand.Int64N(int64(1500*time.Millisecond))))
 	}
 	_ = s
+}
+
+// TestNeighboursRest: a tunnel that is kept without data works, with hardly a
+// packet, and is found again when an address changes meanwhile.
+func TestNeighboursRest(t *testing.T) {
+	t.Parallel()
+	for _, place := range []string{"port", "symmetric"} { // direct, relayed
+		t.Run(place, func(t *testing.T) {
+			s := newSetupFor(t, time.Minute, "debug")
+			var err error
+			if s.rig.Bin, err = restingBinary(); err != nil {
+				t.Fatal(err)
+			}
+			a, b := s.rig.Node(s.place(place, "a")), s.rig.Node(s.place(place, "b"))
+			if _, err := b.Up(s.ctx, s.create(a)); err != nil {
+				t.Fatal(err)
+			}
+			s.waitRest(a, b)
+			s.waitRest(b, a)
+			if got := peerGoroutines(t, a); got != 3 {
+				t.Errorf("a has %d goroutines for a neighbour at rest, want the session's and two of WireGuard", got)
+			}
+			wire := sniff(t, a.Host)
+			time.Sleep(10 * time.Second) // in which there is one keepalive at most, each way
+			frames := wire.stop()
+			got := toOthers(frames, s.hubHost.Addr())
+			if place == "symmetric" {
+				got = countChannelData(frames)
+			}
+			if got > 4 {
+				t.Errorf("%d packets between neighbours at rest in 10 s", got)
+			}
+			start := time.Now()
+			s.reach(b, address(0))
+			if took := time.Since(start); took > 200*time.Millisecond {
+				t.Errorf("a was reached after %v", took)
+			}
+			s.waitICE(b, a)
+			s.waitRest(a, b)
+			s.waitRest(b, a)
+			if err := a.Host.Renumber(); err != nil {
+				t.Fatal(err)
+			}
+			start = time.Now()
+			s.waitICE(b, a)
+			s.reach(b, address(0))
+			t.Logf("found again %v after its address changed", time.Since(start).Round(time.Millisecond))
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("found again after %v", took)
+			}
+		})
+	}
+}
+
+// waitICE waits until a node has checked the path to another.
+func (s *setup) waitICE(n, other *Node) {
+	s.t.Helper()
+	for {
+		p, err := n.Peer(s.ctx, other)
+		if err == nil && (p.ICE == "connected" || p.ICE == "completed") {
+			return
+		}
+		if s.ctx.Err() != nil {
+			s.t.Fatalf("%s has no ICE session with %s: %+v, %v", n.Name, other.Name, p, err)
+		}
+	}
+}
+
+// waitRest waits until a node is connected to another without an ICE session.
+func (s *setup) waitRest(n, other *Node) {
+	s.t.Helper()
+	for {
+		p, err := n.Peer(s.ctx, other)
+		if err == nil && p.State == peer.Connected && p.ICE == "" {
+			return
+		}
+		if s.ctx.Err() != nil {
+			s.t.Fatalf("%s: %s is not at rest: %+v, %v", n.Name, other.Name, p, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func countChannelData(frames [][]byte) (count int) {
+	for _, f := range frames {
+		if p := udp(f); p != nil && channelData(p) != nil {
+			count++
+		}
+	}
+	return count
 }
 
 // peerGoroutines counts those that a node has for its peers: two of each in the
