@@ -32,7 +32,6 @@ type active struct {
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
 	refused  refused
-	said     string // the path that progress last told
 	idle     idle
 
 	tell     func([]byte) // sends a note, see gossip.go
@@ -48,7 +47,8 @@ func (n *Node) activate(m *member) *active {
 	}
 	if m.pair == nil {
 		m.pair, m.limits = signaling.NewPair(n.self, &m.record.Record), newLimits()
-	} else {
+	}
+	if m.ended != nil {
 		<-m.ended // soon: it was told to end; the pair is for one at a time
 	}
 	node, now := m.record.Node, time.Now()
@@ -101,6 +101,9 @@ func (n *Node) deactivate(a *active) {
 	m := a.member
 	delete(n.active, m.record.Node)
 	m.active = nil
+	if !a.idle.kept.IsZero() {
+		n.seek = time.Time{}
+	}
 	m.traffic = m.traffic.plus(a.counted)
 	n.tunnel.gate.shut(m.door)
 	a.stop()

@@ -260,7 +260,7 @@ func (n *Node) someMembers(count int) []*active {
 func (n *Node) hearers() []*active {
 	some := n.someMembers(spreadTo)
 	for _, a := range n.active {
-		if (!a.idle.kept.IsZero() || a.idle.keptBy) && !slices.Contains(some, a) {
+		if a.idle.neighbour() && !slices.Contains(some, a) {
 			some = append(some, a)
 		}
 	}

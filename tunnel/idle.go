@@ -65,7 +65,6 @@ type idle struct {
 	since   time.Time // active since
 	used    time.Time // last data, or begin
 	proved  bool      // this side wants it, or it has shown that it is there
-	resting bool      // no ICE session is kept, see neighbours.go
 	leaving time.Time // this side would end; zero: it would not
 	agreed  time.Time // the other side would, too
 	kept    time.Time // it is a neighbour since; zero: it is none
@@ -74,11 +73,14 @@ type idle struct {
 
 // met notes a new session. The other side says anew whether it keeps it.
 func (i *idle) met(now time.Time) {
-	i.proved, i.keptBy = true, false
-	if i.resting { // the rest is over
-		i.resting, i.used = false, now
+	if i.neighbour() {
+		i.used = now // so that it comes to its best path before it rests
 	}
+	i.proved, i.keptBy = true, false
 }
+
+// neighbour says whether the tunnel is kept without data.
+func (i *idle) neighbour() bool { return !i.kept.IsZero() || i.keptBy }
 
 // want makes a member active, for packets that wait.
 func (n *Node) want(m *member) {
@@ -124,9 +126,11 @@ func (n *Node) pollIdle(now time.Time, a *active) {
 	i := &a.idle
 	if a.endpoint.used.Swap(false) {
 		i.used = now
-		if i.resting {
-			i.resting = false
+		if a.rests() {
 			a.session.Wake()
+		}
+		if !i.leaving.IsZero() && i.agreed.IsZero() {
+			n.stay(a, now)
 		}
 	}
 	switch {
@@ -134,9 +138,9 @@ func (n *Node) pollIdle(now time.Time, a *active) {
 		n.quit(a)
 	case !i.leaving.IsZero():
 		n.pollLeaving(now, a)
-	case now.Sub(i.used) < n.idleAfter || i.resting:
-	case !i.kept.IsZero() || i.keptBy:
-		a.rest()
+	case now.Sub(i.used) < n.idleAfter:
+	case i.neighbour():
+		a.rest(now)
 	case now.Sub(a.heard) >= lively:
 		n.quit(a)
 	default:

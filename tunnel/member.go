@@ -26,6 +26,7 @@ type before struct {
 	pair    *signaling.Pair // knows what was said, so that nothing can be repeated
 	ended   chan struct{}   // closed when the last session's goroutine has ended
 	traffic traffic         // of the peers that the device had
+	said    string          // the path that progress last told
 	shunned time.Time       // not to be a neighbour before
 	limits
 }

@@ -46,13 +46,15 @@ func (a *active) tellKept(rest byte) {
 }
 
 // rest ends the ICE session with a neighbour, and keeps the tunnel.
-func (a *active) rest() {
-	if !a.idle.kept.IsZero() {
+func (a *active) rest(now time.Time) {
+	if !a.idle.kept.IsZero() && !a.rests() && now.Sub(a.heard) < lively {
 		a.tellKept(1)
 		a.session.Rest()
-		a.idle.resting = true
 	}
 }
+
+// rests says whether there is no ICE session.
+func (a *active) rests() bool { return a.session.Snapshot().ICE == "" }
 
 // isKept takes the word of the other side that this node is its neighbour, and
 // whether the tunnel is to rest.
@@ -71,7 +73,6 @@ func (n *Node) isKept(a *active, rest byte) {
 	}
 	a.idle.keptBy = true
 	if rest != 0 {
-		a.idle.resting = true
 		a.session.Rest()
 	}
 }
@@ -87,8 +88,7 @@ func (n *Node) forsake(a *active) {
 // pollNeighbours replaces neighbours that are not heard any more, or never were.
 func (n *Node) pollNeighbours(now time.Time) {
 	for _, a := range n.active {
-		i := &a.idle
-		if last := later(i.kept, a.heard); now.Sub(last) >= lively && (!i.kept.IsZero() || i.keptBy) {
+		if now.Sub(later(a.idle.kept, a.heard)) >= lively {
 			n.forsake(a)
 		}
 	}
@@ -113,8 +113,7 @@ func (n *Node) chooseNeighbours(now time.Time) {
 	}
 	var some []config.NodeKey
 	for node, epoch := range n.present {
-		m := n.members[node]
-		if m != nil && epoch != 0 && !now.Before(m.shunned) && (m.active == nil || m.active.idle.kept.IsZero()) {
+		if m := n.members[node]; m != nil && epoch != 0 && m.eligible(now) {
 			some = append(some, node)
 		}
 	}
@@ -125,4 +124,12 @@ func (n *Node) chooseNeighbours(now time.Time) {
 			a.tellKept(0)
 		}
 	}
+}
+
+// eligible says whether a member can become a neighbour.
+func (m *member) eligible(now time.Time) bool {
+	if m.active != nil && (!m.active.idle.kept.IsZero() || !m.active.idle.leaving.IsZero()) {
+		return false
+	}
+	return !now.Before(m.shunned)
 }

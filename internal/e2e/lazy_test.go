@@ -83,7 +83,10 @@ func (s *setup) waitIdle(n, other *Node) {
 // all and in order, and soon.
 func TestFirstPackets(t *testing.T) {
 	t.Parallel()
-	for _, places := range [][]string{{"public", "port"}, {"port", "port"}, {"symmetric", "port"}} {
+	for _, places := range [][]string{
+		{"public", "public"}, {"public", "port"}, {"port", "port"}, {"full", "symmetric"}, {"symmetric", "port"},
+		{"symmetric", "symmetric"}, {"cgnat-port", "port"}, {"port", "cgnat-symmetric"},
+	} {
 		t.Run(strings.Join(places, " to "), func(t *testing.T) {
 			s, nodes := newLazySetup(t, time.Minute, places...)
 			s.burst(nodes[0], nodes[1], address(1))
