@@ -91,7 +91,6 @@ func (n *Node) activate(m *member) *active {
 		}
 	})
 	m.active, n.active[node] = a, a
-	m.setOnline(n.present[node])
 	n.tunnel.gate.open(m.door)
 	return a
 }
@@ -114,6 +113,7 @@ func (n *Node) deactivate(a *active) {
 
 // met is called when a session with a member begins.
 func (n *Node) met(a *active, clock time.Time) {
+	n.prove(a)
 	a.idle.met(time.Now())
 	a.tellKept(0)
 	n.confirm(a.record.Node, clock)

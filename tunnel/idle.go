@@ -25,7 +25,8 @@ import (
 // waited at a gate goes on by that, or by a new session.
 //
 // Where there is nobody to ask, because the other side is not heard any more, the
-// tunnel just ends.
+// tunnel just ends. And while there is no hub none is ended: it takes one to make
+// it again.
 
 const (
 	// idleAfter is how long a tunnel without data is kept: as long as WireGuard
@@ -76,7 +77,7 @@ func (i *idle) met(now time.Time) {
 	if i.neighbour() {
 		i.used = now // so that it comes to its best path before it rests
 	}
-	i.proved, i.keptBy = true, false
+	i.keptBy = false
 }
 
 // neighbour says whether the tunnel is kept without data.
@@ -85,8 +86,16 @@ func (i *idle) neighbour() bool { return !i.kept.IsZero() || i.keptBy }
 // want makes a member active, for packets that wait.
 func (n *Node) want(m *member) {
 	if a := n.activate(m); a != nil {
-		a.idle.proved = true
+		n.prove(a)
 		a.session.Wake()
+	}
+}
+
+// prove notes that a member's being active is no invention.
+func (n *Node) prove(a *active) {
+	if !a.idle.proved {
+		a.idle.proved = true
+		a.setOnline(n.present[a.record.Node])
 	}
 }
 
@@ -101,7 +110,8 @@ func (n *Node) wanted() {
 }
 
 // offered hands an idle member's message to a new session, if it is an offer. What
-// else comes from one is late: of a session that has ended.
+// else comes from one is late: of a session that has ended. An offer that is made
+// up, or repeated, costs no more than to find that out.
 func (n *Node) offered(m *member, sealed []byte) {
 	if !signaling.IsOffer(sealed) {
 		return
@@ -143,7 +153,7 @@ func (n *Node) pollIdle(now time.Time, a *active) {
 		a.rest(now)
 	case now.Sub(a.heard) >= lively:
 		n.quit(a)
-	default:
+	case n.link.up:
 		n.leave(now, a)
 	}
 }
@@ -202,10 +212,10 @@ func (n *Node) left(a *active) {
 	}
 }
 
-// needed says whether there was data lately. Two sides see the same at moments
-// that differ by a tick each.
+// needed says whether there was data lately, or the tunnel could not be made again.
+// Two sides see the same data at moments that differ by a tick each.
 func (n *Node) needed(a *active) bool {
-	return a.endpoint.used.Load() || time.Since(a.idle.used) < n.idleAfter-2*tick
+	return !n.link.up || a.endpoint.used.Load() || time.Since(a.idle.used) < n.idleAfter-2*tick
 }
 
 // again takes an active member's offer: it has nothing of the session before, or

@@ -49,10 +49,11 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	n.seek = time.Time{}
 }
 
-// setOnline takes whether the peer is there: under an epoch, or 0.
+// setOnline takes whether the peer is there: under an epoch, or 0. A session that
+// nothing proves yet is not told: it would make an offer of its own.
 func (m *member) setOnline(epoch signaling.Epoch) {
 	m.online = epoch != 0
-	if m.active != nil {
+	if m.active != nil && m.active.idle.proved {
 		m.active.session.SetOnline(m.online, epoch)
 	}
 }

@@ -120,7 +120,8 @@ func (n *Node) chooseNeighbours(now time.Time) {
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	for _, node := range some[:min(missing, len(some))] {
 		if a := n.activate(n.members[node]); a != nil {
-			a.idle.kept, a.idle.proved = now, true
+			n.prove(a)
+			a.idle.kept = now
 			a.tellKept(0)
 		}
 	}

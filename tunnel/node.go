@@ -26,13 +26,15 @@ type Config struct {
 
 	// Progress, if not nil, is told in one line each what `up` is doing.
 	Progress func(line string)
-	// Ready, if not nil, is called once: the tunnel is up, and the peers
-	// that were online are connected or have had their chance.
+	// Ready, if not nil, is called once: the tunnel is up, and this node's
+	// neighbours are connected or have had their chance. Other peers are
+	// connected by the first packet to them.
 	Ready func()
 }
 
 // Node is this machine in one network: it keeps the connection to the hub, the
-// list of members, a session with each peer, and the tunnel over them.
+// list of members, a session with each that something is said to, and the tunnel
+// over them.
 //
 // One goroutine, the loop inside Run, owns all of its state; what callers ask
 // for is done there.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/signaling"
 )
 
 // lazyIdleAfter is how soon tunnels end in these tests, for lack of data.
@@ -159,10 +160,20 @@ func TestFallsIdle(t *testing.T) {
 	}
 }
 
-// TestIdleLosesNothing: packets that go just when a tunnel ends arrive, too.
+// TestIdleLosesNothing: packets that go just when a tunnel ends arrive, too, also
+// where what the two sides say of it takes half a second by the hub.
 func TestIdleLosesNothing(t *testing.T) {
 	t.Parallel()
-	s, nodes := newLazySetup(t, 2*time.Minute, "port", "public")
+	l := newIdleLab(t, 2*time.Minute)
+	nodes := []*Node{l.a, l.b}
+	l.evil.hostile(func(s *seat, up bool, m signaling.Message) []signaling.Message {
+		if signal, ok := m.(*signaling.Signal); ok && !up {
+			time.AfterFunc(500*time.Millisecond, func() { s.tell(signal) })
+			return nil
+		}
+		return []signaling.Message{m}
+	})
+	defer l.evil.hostile(nil)
 	from := []*net.UDPConn{}
 	for i, n := range nodes {
 		conn, err := n.Host.ListenUDP(netip.AddrPortFrom(address(i), 4711))
@@ -187,13 +198,36 @@ func TestIdleLosesNothing(t *testing.T) {
 		}
 		took := time.Since(start)
 		t.Logf("packet %d took %v", round, took.Round(time.Millisecond))
-		if took > 2*time.Second {
+		if took > 4*time.Second {
 			t.Errorf("packet %d took %v", round, took)
 		}
 		// It falls idle after one to two ticks more than lazyIdleAfter.
 		time.Sleep(lazyIdleAfter + time.Duration(rand.Int64N(int64(1500*time.Millisecond))))
 	}
-	_ = s
+}
+
+// newIdleLab brings two machines up at a hostile hub, which talked and are idle.
+func newIdleLab(t *testing.T, limit time.Duration) *hostileLab {
+	t.Helper()
+	l := &hostileLab{setup: newSetupFor(t, limit, "debug", "--plain-http")}
+	l.evil = startHostileHub(t, l.hubHost, l.hub)
+	l.hub.Link = l.evil.Link
+	var err error
+	if l.rig.Bin, err = lazyBinary(); err != nil {
+		t.Fatal(err)
+	}
+	l.a, l.b = l.rig.Node(l.place("port", "a")), l.rig.Node(l.place("port", "b"))
+	if _, err := l.b.Up(l.ctx, l.create(l.a)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // so that there is more than the last to repeat
+		l.waitIdle(l.a, l.b)
+		l.waitIdle(l.b, l.a)
+		l.burst(l.a, l.b, address(1))
+	}
+	l.waitIdle(l.a, l.b)
+	l.waitIdle(l.b, l.a)
+	return l
 }
 
 // TestNeighboursRest: a tunnel that is kept without data works, with hardly a
@@ -284,6 +318,51 @@ func countChannelData(frames [][]byte) (count int) {
 		}
 	}
 	return count
+}
+
+// TestIdleReplays: what was said before a tunnel ended starts nothing after it.
+func TestIdleReplays(t *testing.T) {
+	t.Parallel()
+	l := newIdleLab(t, time.Minute)
+	a, b := l.key(l.a).Public(), l.key(l.b).Public()
+	all := l.evil.sent(a, b)
+	if len(all) < 5 {
+		t.Fatalf("only %d messages to repeat", len(all))
+	}
+	answers := len(l.evil.sent(b, a))
+	before := count(l.b.Log(), "msg=candidate ")
+	for _, m := range all {
+		l.seat(l.b).tell(m)
+	}
+	l.until(t, 5*time.Second, "b looks at them", func() bool { return l.counted(l.b, "stale sealed message") > 0 })
+	l.waitIdle(l.b, l.a)
+	l.waitIdle(l.a, l.b)
+	if n := count(l.b.Log(), "msg=candidate ") - before; n != 0 {
+		t.Errorf("b has begun an ICE session: %d candidates", n)
+	}
+	for _, m := range l.evil.sent(b, a)[answers:] {
+		if len(m.Sealed) > 0 && m.Sealed[0] != 2 { // the same answer as before
+			t.Errorf("b said something new: kind %d", m.Sealed[0])
+		}
+	}
+	l.burst(l.a, l.b, address(1))
+}
+
+// TestIdleWithoutHub: while there is no hub no tunnel ends for lack of data.
+func TestIdleWithoutHub(t *testing.T) {
+	t.Parallel()
+	s, nodes := newLazySetup(t, time.Minute, "port", "port")
+	a, b := nodes[0], nodes[1]
+	s.burst(a, b, address(1))
+	s.hub.Signal(os.Kill)
+	s.hub.Wait()
+	for _, n := range nodes {
+		if err := s.waitHub(n, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(3 * lazyIdleAfter) // in which it would end
+	s.burst(b, a, address(0))
 }
 
 // peerGoroutines counts those that a node has for its peers: two of each in the
