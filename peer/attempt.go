@@ -32,6 +32,8 @@ func (l *loop) nextAttempt(now time.Time) (at time.Time, why string) {
 		return l.offer.made.Add(offerFor), "offer is not answered"
 	case l.next != nil:
 		return time.Time{}, ""
+	case l.resting != nil:
+		return l.lead(later(l.resting.until(l), l.retry.at(true))), "peer is not heard"
 	case l.current == nil && now.Sub(l.woken) < wokenFor:
 		return later(l.onlineSince, l.retry.at(true)), "packets wait"
 	case l.current == nil:

@@ -25,6 +25,7 @@ type news struct {
 	online bool
 	epoch  signaling.Epoch
 	woken  bool
+	rest   bool
 	notes  [][]byte // to be sent
 }
 
@@ -52,9 +53,16 @@ func (in *inbox) setOnline(online bool, epoch signaling.Epoch) {
 	in.poke()
 }
 
+func (in *inbox) rested() {
+	in.mu.Lock()
+	in.news.rest = true
+	in.mu.Unlock()
+	in.poke()
+}
+
 func (in *inbox) wanted() {
 	in.mu.Lock()
-	in.news.woken = true
+	in.news.woken, in.news.rest = true, false
 	in.mu.Unlock()
 	in.poke()
 }
@@ -76,6 +84,6 @@ func (in *inbox) take() news {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n := in.news
-	in.news.sealed, in.news.notes, in.news.woken = nil, nil, false
+	in.news.sealed, in.news.notes, in.news.woken, in.news.rest = nil, nil, false, false
 	return n
 }

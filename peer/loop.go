@@ -51,7 +51,8 @@ type loop struct {
 	offers  *rate.Limiter
 	proof   func() // call it when the peer shows that it has our answer
 
-	restart string // why a new generation is wanted at once; empty: it is not
+	resting *resting // instead of current
+	restart string   // why a new generation is wanted at once; empty: it is not
 	retry   retry
 	upgrade upgrade
 
@@ -116,6 +117,12 @@ func (l *loop) take(n news, now time.Time) {
 	for _, b := range n.notes {
 		l.seal(message{Type: typeNote, Note: b}, l.p.cfg.SendNote)
 	}
+	if n.woken {
+		l.resting = nil
+	}
+	if n.rest {
+		l.rest(now)
+	}
 }
 
 // renewed notes that the peer runs anew: what it had is gone, what was offered
@@ -126,7 +133,7 @@ func (l *loop) renewed(now time.Time) {
 	if l.current != nil {
 		l.current.void = true
 	}
-	if l.current != nil || l.next != nil {
+	if l.current != nil || l.next != nil || l.resting != nil {
 		l.restart = "peer restarted"
 	}
 }
@@ -146,6 +153,9 @@ func (l *loop) gather() {
 			g == l.next && gone {
 			l.restart = "addresses changed"
 		}
+	}
+	if l.resting != nil && l.next == nil && l.resting.stale(l) {
+		l.restart = "addresses changed"
 	}
 	// Of a relayed path, the peer may be the one that uses our relay.
 	if l.hasPath && !l.path.direct() && l.current != nil && l.next == nil && l.current.lostRelay() {
@@ -218,7 +228,7 @@ func (l *loop) promote() {
 	if l.current != nil {
 		l.current.close()
 	}
-	l.current, l.next, l.offer = l.next, nil, nil
+	l.current, l.next, l.offer, l.resting = l.next, nil, nil, nil
 	l.retry.succeeded()
 }
 

@@ -181,6 +181,12 @@ func (l *loop) told(content []byte, now time.Time) error {
 		l.p.cfg.OnNote(m.Note)
 		return nil
 	}
+	if l.resting != nil && m.Type == typeBye && l.resting.remoteUfrag == m.Ufrag {
+		l.resting = nil
+		l.retry.failed(now)
+		l.p.cfg.OnBye()
+		return nil
+	}
 	for _, g := range []*generation{l.current, l.next} {
 		if g == nil || g.started.IsZero() || g.remoteUfrag != m.Ufrag {
 			continue
@@ -207,10 +213,14 @@ func (l *loop) left(g *generation, now time.Time) {
 	l.current.close()
 	l.current = nil
 	l.retry.failed(now)
+	l.p.cfg.OnBye()
 }
 
 // bye tells the peer that this side ends.
 func (l *loop) bye() {
+	if l.resting != nil {
+		l.seal(message{Type: typeBye, Ufrag: l.resting.ufrag}, l.p.cfg.Send)
+	}
 	for _, g := range []*generation{l.current, l.next} {
 		if g != nil && !g.started.IsZero() {
 			l.seal(message{Type: typeBye, Ufrag: g.ufrag}, l.p.cfg.Send)

@@ -66,6 +66,10 @@ type Config struct {
 	// and may keep the note. Nil: notes are dropped.
 	OnNote func(note []byte)
 
+	// OnBye is told, on Run's goroutine, that the peer has ended the session. Nil:
+	// nobody is told.
+	OnBye func()
+
 	// Keys takes the preshared key of each session. Nil: nobody does.
 	Keys Keys
 
@@ -126,6 +130,9 @@ func New(c Config) *Peer {
 	if c.OnNote == nil {
 		c.OnNote = func([]byte) {}
 	}
+	if c.OnBye == nil {
+		c.OnBye = func() {}
+	}
 	if c.Keys == nil {
 		c.Keys = noKeys{}
 	}
@@ -165,6 +172,12 @@ func (p *Peer) Tell(note []byte) {
 		p.cfg.Underlay.drops.overflow.Add(1)
 	}
 }
+
+// Rest ends the checks of a session that stands, and keeps its path and what it
+// can seal. To be called on both sides. It lasts until Wake, or an offer of the
+// peer's, until an address or a relay of this node's is another, or Alive is
+// 45 s ago.
+func (p *Peer) Rest() { p.in.rested() }
 
 // Wake says that packets wait for a path.
 func (p *Peer) Wake() { p.in.wanted() }

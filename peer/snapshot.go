@@ -67,7 +67,7 @@ func (l *loop) publish(now time.Time) {
 
 func (l *loop) state(now time.Time) State {
 	switch {
-	case l.hasPath && (l.proved(now) || l.silence(now) < silent):
+	case l.hasPath && (l.resting != nil || l.proved(now) || l.silence(now) < silent):
 		return Connected
 	case l.next != nil && !l.next.started.IsZero():
 		return Checking

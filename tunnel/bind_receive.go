@@ -111,6 +111,7 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 			if relayed {
 				copy(buf, inner)
 			}
+			from.owner.use(inner)
 			sizes[i], eps[i] = len(inner), from.owner
 			found = true
 		}
@@ -206,6 +207,7 @@ func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 	if isHandshake(p) && !b.handshakeFor(owner, p) {
 		return
 	}
+	owner.use(p)
 	b.enqueue(owner, p)
 }
 

@@ -32,8 +32,11 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		r = e.keep(bufs[0])
 	} else {
 		r = e.route.Load()
-		if e.keys != nil && len(bufs) > 0 {
-			e.keys.sent(bufs[0]) // the rest is of the same session
+		if len(bufs) > 0 { // the rest is of the same session, and a keepalive comes alone
+			e.use(bufs[0])
+			if e.keys != nil {
+				e.keys.sent(bufs[0])
+			}
 		}
 	}
 	if r == nil {

@@ -34,6 +34,7 @@ const keepalive = 20 * time.Second
 // and the underlay that finds the paths.
 type device struct {
 	iface    *tun.Interface
+	gate     *gate
 	bind     *Bind
 	wg       *wgdevice.Device
 	underlay *peer.Underlay
@@ -66,7 +67,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	handler := new(underlayHandler)
 	d.bind = NewBind(BindConfig{Handler: handler, NoGSO: n.cfg.NoGSO})
-	d.wg = wgdevice.NewDevice(d.iface.Device(), d.bind, wireGuardLogger(n.log, d.bind.refused))
+	d.gate = newGate(d.iface.Device())
+	d.wg = wgdevice.NewDevice(d.gate, d.bind, wireGuardLogger(n.log, d.bind.refused))
 	d.wg.DisableSomeRoamingForBrokenMobileSemantics() // pins each peer to the endpoint it is given, see Endpoint
 	port, err := n.listen(d)
 	if err != nil {
@@ -235,6 +237,11 @@ func (*underlayHandler) Datagram(b []byte, from *Endpoint) {
 type traffic struct {
 	handshake time.Time // last completed; zero: none
 	rx, tx    uint64    // bytes
+}
+
+// plus adds what was counted later.
+func (t traffic) plus(next traffic) traffic {
+	return traffic{later(t.handshake, next.handshake), t.rx + next.rx, t.tx + next.tx}
 }
 
 // traffic reads all peers' counters.

@@ -55,6 +55,8 @@ type Endpoint struct {
 	onLarge  func()       // is told of packets that not every path carries; nil: nobody is
 	onSealed func([]byte) // takes sealed messages that came by a path; nil: nobody does
 
+	used atomic.Bool // data went or came; whoever keeps the time takes it back
+
 	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap
 
 	// mu orders handshake messages and path changes: whichever comes second
@@ -187,6 +189,14 @@ func (e *Endpoint) remove() {
 	}
 	e.handshake = nil
 	e.route.Store(nil)
+}
+
+// use notes that packets are data, if they are: transport messages longer than an
+// empty one, which is a keepalive.
+func (e *Endpoint) use(p []byte) {
+	if len(p) > transportMin && p[0] == typeTransport && !e.used.Load() {
+		e.used.Store(true)
+	}
 }
 
 // want asks for a path.

@@ -25,6 +25,8 @@ import (
 //	3 ‖ statements (2+n each)
 //	4                                              not of statements: see refused.go
 //	5, 6                                           see handover.go
+//	7                                              see idle.go
+//	8                                              see neighbours.go
 //
 // What is new and no record, thus rare and urgent, is told to some others at
 // once. Nothing waits for any of it.
@@ -35,6 +37,8 @@ const (
 	noteInitiate   = 4
 	noteKeep       = 5
 	noteKept       = 6
+	noteLeave      = 7
+	noteNeighbour  = 8
 )
 
 const (
@@ -68,7 +72,7 @@ func newLimits() limits {
 type hashPrefix [8]byte
 
 // told takes a note of a member.
-func (n *Node) told(m *member, note []byte) {
+func (n *Node) told(m *active, note []byte) {
 	in := cryptobyte.String(note)
 	var kind uint8
 	ok := in.ReadUint8(&kind)
@@ -85,6 +89,13 @@ func (n *Node) told(m *member, note []byte) {
 		ok = n.takeOver(m, in)
 	case noteKept:
 		ok = n.handedOver(m, in)
+	case noteLeave:
+		n.leaves(m)
+	case noteNeighbour:
+		var rest uint8
+		if ok = in.ReadUint8(&rest); ok {
+			n.isKept(m, rest)
+		}
 	}
 	if !ok {
 		n.refused("note of a member", errNote)
@@ -94,12 +105,12 @@ func (n *Node) told(m *member, note []byte) {
 var errNote = errors.New("it is not well formed")
 
 // tellDigest begins a comparison.
-func (n *Node) tellDigest(m *member) {
+func (n *Node) tellDigest(m *active) {
 	m.tell(append([]byte{noteDigest}, n.roster.Digest()...))
 }
 
 // compare tells a member whose digest differs what we have.
-func (n *Node) compare(m *member, digest []byte) {
+func (n *Node) compare(m *active, digest []byte) {
 	if bytes.Equal(digest, n.roster.Digest()) || time.Since(m.compared) < compareEvery {
 		return
 	}
@@ -131,7 +142,7 @@ func (n *Node) compare(m *member, digest []byte) {
 }
 
 // supply sends a member what it lacks of a range.
-func (n *Node) supply(m *member, in cryptobyte.String) bool {
+func (n *Node) supply(m *active, in cryptobyte.String) bool {
 	var first, last hashPrefix
 	if !in.CopyBytes(first[:]) || !in.CopyBytes(last[:]) || len(in)%len(first) != 0 {
 		return false
@@ -160,7 +171,7 @@ func (n *Node) supply(m *member, in cryptobyte.String) bool {
 }
 
 // tellStatements sends them in notes that they fit.
-func tellStatements(m *member, statements [][]byte) {
+func tellStatements(m *active, statements [][]byte) {
 	note := []byte{noteStatements}
 	for _, s := range statements {
 		if len(note)+2+len(s) > peer.MaxNote {
@@ -175,7 +186,7 @@ func tellStatements(m *member, statements [][]byte) {
 }
 
 // learnFrom takes the statements that a member sent.
-func (n *Node) learnFrom(m *member, in cryptobyte.String) bool {
+func (n *Node) learnFrom(m *active, in cryptobyte.String) bool {
 	var statements [][]byte
 	for !in.Empty() {
 		var s cryptobyte.String
@@ -211,7 +222,7 @@ func (n *Node) spread(taken []*signaling.Statement, fromHub bool) {
 	if len(urgent) == 0 {
 		return
 	}
-	for _, m := range n.someMembers(spreadTo) {
+	for _, m := range n.hearers() {
 		for range 2 { // by the path, and by the hub
 			tellStatements(m, urgent)
 		}
@@ -221,28 +232,39 @@ func (n *Node) spread(taken []*signaling.Statement, fromHub bool) {
 // maxPush bounds what is pushed at once: statements times members.
 const maxPush = 5000
 
-// pushRecords tells all members what this machine has just signed, where that is
+// pushRecords tells the members that are active what this machine has just signed, where that is
 // not too much: they need not wait for the hub.
 func (n *Node) pushRecords(statements [][]byte) {
-	if len(statements)*len(n.members) > maxPush {
+	if len(statements)*len(n.active) > maxPush {
 		return
 	}
-	for _, m := range n.someMembers(len(n.members)) {
+	for _, m := range n.someMembers(len(n.active)) {
 		tellStatements(m, statements)
 	}
 }
 
 // someMembers chooses at random from those who may hear. The hub's word for who
 // is online is not needed: it could hide them.
-func (n *Node) someMembers(count int) []*member {
-	var some []*member
-	for _, m := range n.members {
+func (n *Node) someMembers(count int) []*active {
+	var some []*active
+	for _, m := range n.active {
 		if m.online || !m.heard.IsZero() {
 			some = append(some, m)
 		}
 	}
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	return some[:min(len(some), count)]
+}
+
+// hearers are the neighbours, through which it reaches all, and some others.
+func (n *Node) hearers() []*active {
+	some := n.someMembers(spreadTo)
+	for _, a := range n.active {
+		if a.idle.neighbour() && !slices.Contains(some, a) {
+			some = append(some, a)
+		}
+	}
+	return some
 }
 
 // gossip compares with a member now and then: a hub that loses what is told just
@@ -267,7 +289,7 @@ func (n *Node) sendByHub(to config.NodeKey, sealed []byte) bool {
 // sendNote sends a sealed note by the path to the member, where WireGuard has
 // lately heard from there, so that the hub cannot keep it back. Every other one
 // goes by the hub all the same: the path may carry one way only.
-func (n *Node) sendNote(m *member, to config.NodeKey, sealed []byte) {
+func (n *Node) sendNote(m *active, to config.NodeKey, sealed []byte) {
 	m.notes++
 	heard := time.Since(unixNano(m.heardNS.Load())) < lively
 	if heard && m.notes%2 != 0 && m.endpoint.SendSealed(sealed) {

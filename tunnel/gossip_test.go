@@ -20,7 +20,7 @@ import (
 type gossiper struct {
 	*Node
 	name  string
-	peers map[string]*member // by name
+	peers map[string]*active // by name
 }
 
 // gossipLab carries notes between gossipers, in order, until all are quiet.
@@ -42,11 +42,11 @@ func newGossipLab(t *testing.T, names ...string) *gossipLab {
 		}
 		t.Cleanup(func() { dir.Close() })
 		self := &signaling.Self{Network: l.network.Public().ID(), Node: config.NewNodeKey()}
-		l.nodes[name] = &gossiper{name: name, peers: make(map[string]*member), Node: &Node{
+		l.nodes[name] = &gossiper{name: name, peers: make(map[string]*active), Node: &Node{
 			cfg: Config{Dir: dir, Progress: func(string) {}}, log: slog.New(slog.DiscardHandler), self: self,
 			node: &config.Node{Network: l.network.Public()}, roster: signaling.NewRoster(l.network.Public()),
 			hub:     signaling.NewClient(signaling.ClientConfig{Self: self, Log: slog.New(slog.DiscardHandler)}),
-			members: make(map[config.NodeKey]*member), refuse: make(map[string]int),
+			members: make(map[config.NodeKey]*member), active: make(map[config.NodeKey]*active), refuse: make(map[string]int),
 			joins: rate.NewLimiter(5, 50), hearing: rate.NewLimiter(500, 100_000),
 		}}
 	}
@@ -62,7 +62,7 @@ func newGossipLab(t *testing.T, names ...string) *gossipLab {
 
 // connect makes b a's member.
 func (l *gossipLab) connect(a, b *gossiper) {
-	m := &member{online: true, limits: newLimits()}
+	m := &active{member: &member{online: true, before: before{limits: newLimits()}}}
 	m.record = l.record(b.self.Node.Public(), b.name, 1)
 	m.tell = func(note []byte) {
 		if len(note) > peer.MaxNote {
@@ -73,7 +73,8 @@ func (l *gossipLab) connect(a, b *gossiper) {
 		l.queue = append(l.queue, func() { b.told(b.peers[a.name], note) })
 	}
 	a.peers[b.name] = m
-	a.members[b.self.Node.Public()] = m
+	m.active = m
+	a.members[b.self.Node.Public()], a.active[b.self.Node.Public()] = m.member, m
 }
 
 func (l *gossipLab) record(node config.NodeKey, name string, host int) *signaling.SignedRecord {
@@ -107,7 +108,7 @@ func (l *gossipLab) settle() {
 
 // session begins one between two.
 func (l *gossipLab) session(a, b string) {
-	for _, m := range []*member{l.nodes[a].peers[b], l.nodes[b].peers[a]} {
+	for _, m := range []*active{l.nodes[a].peers[b], l.nodes[b].peers[a]} {
 		m.compared = time.Time{}
 	}
 	l.nodes[a].tellDigest(l.nodes[a].peers[b])

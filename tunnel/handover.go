@@ -104,19 +104,22 @@ func (n *Node) offer(keeper string, o signaling.InviteOptions) (*handover, error
 	}
 	h.invite = h.Handover.Invite(n.node.Network, n.node.Hub, &rec.Record)
 	n.offers[h] = true
+	if m.active == nil {
+		n.want(m)
+	}
 	n.tellOffer(h)
 	return h, nil
 }
 
 // tellOffer tells the keeper, if it is there still.
 func (n *Node) tellOffer(h *handover) {
-	if m := n.members[h.keeper]; m != nil {
+	if m := n.active[h.keeper]; m != nil {
 		m.tell(jsonNote(noteKeep, h.Handover))
 	}
 }
 
 // takeOver keeps an invite for another admin.
-func (n *Node) takeOver(m *member, note []byte) bool {
+func (n *Node) takeOver(m *active, note []byte) bool {
 	h := new(signaling.Handover)
 	if json.Unmarshal(note, h) != nil || len(h.Secret) != config.SecretSize {
 		return false
@@ -141,7 +144,7 @@ func (n *Node) takeOver(m *member, note []byte) bool {
 }
 
 // handedOver takes the keeper's answer.
-func (n *Node) handedOver(m *member, note []byte) bool {
+func (n *Node) handedOver(m *active, note []byte) bool {
 	var a handoverAnswer
 	if json.Unmarshal(note, &a) != nil {
 		return false

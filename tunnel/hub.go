@@ -40,12 +40,16 @@ func (n *Node) handle(m signaling.Message) {
 
 // receive hands a sealed message to the session with its sender.
 func (n *Node) receive(m *signaling.Signal) {
-	p := n.members[m.From]
-	if p == nil {
+	switch p := n.members[m.From]; {
+	case p == nil:
 		n.refused("signal", errors.New("its sender is no member"))
-		return
+	case p.active == nil:
+		n.offered(p, m.Sealed)
+	case signaling.IsOffer(m.Sealed):
+		n.again(p.active, m.Sealed)
+	default:
+		p.active.session.Receive(m.Sealed)
 	}
-	p.session.Receive(m.Sealed)
 }
 
 func (n *Node) hubUp() {
@@ -88,6 +92,7 @@ func (n *Node) takePresence(m *signaling.Presence) {
 	for _, node := range m.Offline {
 		n.setPresent(node, 0)
 	}
+	n.chooseNeighbours(time.Now())
 	n.ready.hub(time.Now())
 }
 
@@ -97,8 +102,16 @@ func (n *Node) setPresent(node config.NodeKey, epoch signaling.Epoch) {
 		return
 	}
 	n.present[node] = epoch
-	if m := n.members[node]; m != nil {
-		m.setOnline(epoch)
+	m := n.members[node]
+	if m == nil {
+		return
+	}
+	m.setOnline(epoch)
+	if m.online {
+		n.seek = time.Time{}
+	}
+	if m.online && m.active == nil && n.tunnel.gate.waits(m.door) {
+		n.want(m)
 	}
 }
 

@@ -1,49 +1,37 @@
 package tunnel
 
 import (
-	"context"
-	"encoding/hex"
-	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
-	wgdevice "golang.zx2c4.com/wireguard/device"
 )
 
-// member is another node: its record, its ICE session, and its end of the
-// tunnel.
+// member is another node. Most are idle at most times: they cost their record,
+// this, and a door of the gate.
 type member struct {
-	record   *signaling.SignedRecord
-	session  *peer.Peer
-	endpoint *Endpoint
-	keys     *keyRing
-	mtu      *memberMTU
-	wg       atomic.Pointer[wgdevice.Peer]
-	stop     context.CancelFunc
-	lower    bool // our node key is the lower one: we prompt handshakes
+	record *signaling.SignedRecord
+	online bool // as the hub says
+	door   *door
 
-	online   bool // as the hub says
-	traffic  traffic
-	heard    time.Time // when an authenticated packet last came; zero: never
-	heardNS  atomic.Int64
-	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
-	prompted time.Time    // when a handshake was last prompted
-	refused  refused
-	said     string // the path that progress last told
+	active *active // nil: idle
+	before
+}
 
-	tell     func([]byte) // sends a note, see gossip.go
-	notes    int          // sent; the session's goroutine owns it
-	compared time.Time    // when what both know was last compared
+// before is what is left of a member's active times in this run.
+type before struct {
+	pair    *signaling.Pair // knows what was said, so that nothing can be repeated
+	ended   chan struct{}   // closed when the last session's goroutine has ended
+	traffic traffic         // of the peers that the device had
+	said    string          // the path that progress last told
+	shunned time.Time       // not to be a neighbour before
 	limits
 }
 
-// addMember makes the session and the tunnel's end for a record.
+// addMember takes a record.
 func (n *Node) addMember(rec *signaling.SignedRecord) {
 	if rec.Node == n.self.Node.Public() || n.tunnel == nil {
 		return
@@ -55,72 +43,22 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	if n.updateMember(rec) {
 		return
 	}
-	pair := signaling.NewPair(n.self, &rec.Record)
-	m := &member{record: rec, lower: pair.Lower(), limits: newLimits()}
-	log := n.log.With("peer", rec.Name)
-	m.mtu = newMemberMTU(n.tunnel.iface.SetMTU, rec.Addresses(n.self.Network), log)
-	m.endpoint = n.tunnel.bind.NewEndpoint(rec.IPv4, func() { m.session.Wake() })
-	if m.lower {
-		m.endpoint.Lead()
-	}
-	m.keys = n.newKeyRing(m, log)
-	m.endpoint.keys = m.keys
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = cancel
-	m.session = peer.New(peer.Config{
-		Underlay: n.tunnel.underlay, Pair: pair, Log: log,
-		Controlling: m.lower, Offerer: m.lower, Keys: m.keys,
-		Send:      func(sealed []byte) { n.sendByHub(rec.Node, sealed) },
-		SendNote:  func(sealed []byte) { n.sendNote(m, rec.Node, sealed) },
-		OnPath:    m.setPath,
-		OnMTU:     m.mtu.carries,
-		OnSource:  func(r *peer.Relay, from netip.AddrPort) { m.endpoint.AddSource(relayOf(r), from) },
-		OnSession: func(clock time.Time) { n.later(ctx, m, func() { n.confirm(rec.Node, clock); n.tellDigest(m) }) },
-		OnNote:    func(note []byte) { n.later(ctx, m, func() { n.told(m, note) }) },
-		Alive:     func() time.Time { return unixNano(m.heardNS.Load()) },
-	})
-	m.tell = m.session.Tell
-	m.endpoint.onLarge = m.session.Large
-	m.endpoint.onSealed = func(sealed []byte) { m.session.Receive(sealed) }
-	if err := m.keys.give(func(k config.PresharedKey) error { return n.configurePeer(m, k) }); err != nil {
-		n.log.Error("peer not configured", "peer", rec.Name, "err", err)
-		cancel()
-		n.tunnel.bind.RemoveEndpoint(m.endpoint)
-		return
-	}
-	n.running.Go(func() {
-		if err := m.session.Run(ctx); err != nil && ctx.Err() == nil {
-			log.Error("session ended", "err", err)
-		}
-	})
-	n.members[rec.Node] = m
+	m := &member{record: rec, door: &door{node: rec.Node}}
+	n.members[rec.Node], n.newDoors = m, true
 	m.setOnline(n.present[rec.Node])
+	n.seek = time.Time{}
 }
 
-// setOnline tells the session whether the peer is there: under an epoch, or 0.
+// setOnline takes whether the peer is there: under an epoch, or 0. A session that
+// nothing proves yet is not told: it would make an offer of its own.
 func (m *member) setOnline(epoch signaling.Epoch) {
 	m.online = epoch != 0
-	m.session.SetOnline(m.online, epoch)
-}
-
-// newKeyRing returns the member's keys, with what was stored of them.
-func (n *Node) newKeyRing(m *member, log *slog.Logger) *keyRing {
-	node, key, wg := m.record.Node, m.record.WireGuard, n.tunnel.wg
-	r := newKeyRing(n.keys.Get(node), log)
-	r.install = func(k config.PresharedKey) error {
-		return wg.IpcSet(presharedConfig(key, k) + "update_only=true\n")
+	if m.active != nil && m.active.idle.proved {
+		m.active.session.SetOnline(m.online, epoch)
 	}
-	r.save = func(keys config.PeerKeys) func() error { return n.keys.Put(node, keys) }
-	r.again = func(response []byte) { m.endpoint.bind.enqueue(m.endpoint, response) }
-	return r
 }
 
-// presharedConfig names a peer to the device, and its preshared key.
-func presharedConfig(peer config.WireGuardKey, k config.PresharedKey) string {
-	return fmt.Sprintf("public_key=%s\npreshared_key=%s\n", hex.EncodeToString(peer[:]), hex.EncodeToString(k.Seed()))
-}
-
-// removeMember ends the session and the tunnel to a node, and forgets its keys.
+// removeMember ends the tunnel to a node, and forgets its keys.
 func (n *Node) removeMember(node config.NodeKey) {
 	if m := n.members[node]; m != nil {
 		n.endMember(m)
@@ -128,64 +66,40 @@ func (n *Node) removeMember(node config.NodeKey) {
 	}
 }
 
-// endMember ends the session and the tunnel to a node.
+// endMember ends a member, and the tunnel to it.
 func (n *Node) endMember(m *member) {
 	delete(n.members, m.record.Node)
-	m.stop()
-	m.keys.close()
-	n.tunnel.wg.RemovePeer(wgdevice.NoisePublicKey(m.record.WireGuard))
-	n.tunnel.bind.RemoveEndpoint(m.endpoint)
-}
-
-// configurePeer tells WireGuard of the member. Its addresses come from the
-// signed record alone.
-func (n *Node) configurePeer(m *member, key config.PresharedKey) error {
-	uapi := presharedConfig(m.record.WireGuard, key)
-	uapi += fmt.Sprintf("endpoint=%s\npersistent_keepalive_interval=%d\n", m.endpoint.DstToString(), int(keepalive.Seconds()))
-	uapi += n.allowedIPs(m)
-	if err := n.tunnel.wg.IpcSet(uapi); err != nil {
-		return err
+	n.newDoors = true
+	n.tunnel.gate.remove(m.door)
+	if m.active != nil {
+		n.deactivate(m.active)
 	}
-	m.wg.Store(n.tunnel.wg.LookupPeer(wgdevice.NoisePublicKey(m.record.WireGuard)))
-	return nil
 }
 
-// allowedIPs are the member's addresses as the device takes them: those of the
-// network. A record by a hostile admin may name any machine's.
-func (n *Node) allowedIPs(m *member) string {
-	uapi := "replace_allowed_ips=true\n"
-	for _, a := range m.record.Addresses(n.self.Network) {
-		if a.Is4() && !n.node.Prefix.Contains(a) {
-			continue
+// setDoors tells the gate of the members, where they have changed.
+func (n *Node) setDoors() {
+	if !n.newDoors {
+		return
+	}
+	n.newDoors = false
+	doors := newDoors(len(n.members))
+	for _, m := range n.members {
+		for _, a := range n.addresses(m) {
+			doors.add(a, m.door)
 		}
-		uapi += fmt.Sprintf("allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
 	}
-	return uapi
+	n.tunnel.gate.setDoors(doors)
 }
 
-// setPath puts a proved path under the peer; called on the session's
-// goroutine.
-func (m *member) setPath(p peer.Path) {
-	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
-	m.pathAt.Store(time.Now().UnixNano())
-	if m.lower || m.heardNS.Load() != 0 {
-		m.wg.Load().SendKeepalive() // a handshake where there is no session, else a proof of the path
+// addresses are the member's inside the tunnel: those of the network. A record by
+// a hostile admin may name any machine's.
+func (n *Node) addresses(m *member) (addrs []netip.Addr) {
+	for _, a := range m.record.Addresses(n.self.Network) {
+		if a.Is6() || n.node.Prefix.Contains(a) {
+			addrs = append(addrs, a)
+		}
 	}
-}
-
-// relayOf keeps a nil *peer.Relay a nil Relay.
-func relayOf(r *peer.Relay) Relay {
-	if r == nil {
-		return nil
-	}
-	return r
-}
-
-func unixNano(ns int64) time.Time {
-	if ns == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, ns)
+	return addrs
 }
 
 // prompt is how long the side that does not prompt handshakes waits for the
@@ -194,11 +108,8 @@ const prompt = time.Second
 
 // poll looks at WireGuard's traffic: they alone say what is alive.
 func (n *Node) poll(now time.Time) {
-	all := n.tunnel.traffic()
-	for _, m := range n.members {
-		n.pollMember(now, m, all[m.record.WireGuard])
-		n.pollRefused(now, m)
-	}
+	n.pollActive(now)
+	n.tunnel.gate.expire(now)
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
 	}
@@ -215,14 +126,34 @@ func (n *Node) poll(now time.Time) {
 	}
 }
 
-func (n *Node) pollMember(now time.Time, m *member, c traffic) {
-	completed := c.handshake.After(m.traffic.handshake)
+func (n *Node) pollActive(now time.Time) {
+	n.count(now)
+	for _, a := range n.active {
+		n.pollRefused(now, a)
+		n.pollIdle(now, a)
+	}
+	n.pollNeighbours(now)
+}
+
+// count takes WireGuard's counters.
+func (n *Node) count(now time.Time) {
+	if len(n.active) == 0 {
+		return
+	}
+	all := n.tunnel.traffic()
+	for _, a := range n.active {
+		n.pollMember(now, a, all[a.record.WireGuard])
+	}
+}
+
+func (n *Node) pollMember(now time.Time, m *active, c traffic) {
+	completed := c.handshake.After(m.counted.handshake)
 	m.keys.settle(now, completed)
-	if c.rx != m.traffic.rx || completed {
+	if c.rx != m.counted.rx || completed {
 		m.heard = now
 		m.heardNS.Store(now.UnixNano())
 	}
-	m.traffic = c
+	m.counted = c
 	pathAt := unixNano(m.pathAt.Load())
 	if pathAt.IsZero() {
 		return
@@ -260,7 +191,7 @@ func (n *Node) tellGathered() {
 }
 
 // tellPath says when a peer is connected, and when its path changes.
-func (n *Node) tellPath(m *member) {
+func (n *Node) tellPath(m *active) {
 	if m.heard.IsZero() {
 		return
 	}
@@ -284,10 +215,10 @@ func (n *Node) tellPath(m *member) {
 	n.progress("%s is %s %s", m.record.Name, verb, text)
 }
 
-// pending counts the members that are online and not connected yet.
+// pending counts the members that are online and wanted, and not connected yet.
 func (n *Node) pending() int {
 	count := 0
-	for _, m := range n.members {
+	for _, m := range n.active {
 		if m.online && m.heard.IsZero() {
 			count++
 		}
@@ -301,7 +232,10 @@ func (n *Node) nextPoll() time.Duration {
 		return fastTick
 	}
 	now := time.Now()
-	for _, m := range n.members {
+	for _, m := range n.active {
+		if !m.idle.leaving.IsZero() {
+			return fastTick
+		}
 		if at := unixNano(m.pathAt.Load()); !at.IsZero() && m.heard.IsZero() && now.Sub(at) < 5*time.Second {
 			return fastTick
 		}

@@ -243,12 +243,16 @@ func (n *Node) updateMember(rec *signaling.SignedRecord) bool {
 	}
 	moved := m.record.IPv4 != rec.IPv4
 	m.record = rec
-	if moved {
+	if !moved {
+		return true
+	}
+	n.newDoors = true
+	if m.active != nil {
 		uapi := fmt.Sprintf("public_key=%s\nupdate_only=true\n", hex.EncodeToString(rec.WireGuard[:]))
 		if err := n.tunnel.wg.IpcSet(uapi + n.allowedIPs(m)); err != nil {
 			n.log.Error("peer not configured", "peer", rec.Name, "err", err)
 		}
-		m.mtu.move(rec.Addresses(n.self.Network))
+		m.active.mtu.move(rec.Addresses(n.self.Network))
 	}
 	return true
 }

@@ -29,6 +29,7 @@ type memberMTU struct {
 	mu    sync.Mutex // guards all below, and is held while routes change
 	addrs []netip.Addr
 	mtu   int
+	over  bool // close was called
 }
 
 func newMemberMTU(set setMTU, addrs []netip.Addr, log *slog.Logger) *memberMTU {
@@ -43,6 +44,16 @@ func (m *memberMTU) carries(payload int) {
 	m.applyLocked(m.mtu)
 }
 
+// close takes the routes back: what the next path carries is not known.
+func (m *memberMTU) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mtu != tun.BaseMTU {
+		m.applyLocked(tun.BaseMTU)
+	}
+	m.over = true
+}
+
 // move takes the member's new addresses.
 func (m *memberMTU) move(addrs []netip.Addr) {
 	m.mu.Lock()
@@ -53,6 +64,9 @@ func (m *memberMTU) move(addrs []netip.Addr) {
 }
 
 func (m *memberMTU) applyLocked(mtu int) {
+	if m.over {
+		return
+	}
 	if err := m.set(m.addrs, mtu); err != nil {
 		m.log.Warn("MTU not set", "err", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,13 +31,15 @@ type Config struct {
 
 	// Progress, if not nil, is told in one line each what `up` is doing.
 	Progress func(line string)
-	// Ready, if not nil, is called once: the tunnel is up, and the peers
-	// that were online are connected or have had their chance.
+	// Ready, if not nil, is called once: the tunnel is up, and this node's
+	// neighbours are connected or have had their chance. Other peers are
+	// connected by the first packet to them.
 	Ready func()
 }
 
 // Node is this machine in one network: it keeps the connection to the hub, the
-// list of members, a session with each peer, and the tunnel over them.
+// list of members, a session with each that something is said to, and the tunnel
+// over them.
 //
 // One goroutine, the loop inside Run, owns all of its state; what callers ask
 // for is done there.
@@ -58,8 +61,9 @@ type Node struct {
 	link    hubLink
 	tunnel  *device
 	members map[config.NodeKey]*member
+	active  map[config.NodeKey]*active
 	present map[config.NodeKey]signaling.Epoch // who is at the hub
-	running sync.WaitGroup                     // the members' sessions
+	running sync.WaitGroup                     // the sessions
 	renew   time.Time                          // when to ask for new ones
 	ready   readiness
 	over    error              // why the loop is to return
@@ -77,6 +81,11 @@ type Node struct {
 
 	hubRelays []peer.Server // what the hub has told
 	ownRelays []peer.Server // what Config.Relays are at present
+	newDoors  bool          // the gate does not have the members yet
+	seek      time.Time     // when to look for neighbours again
+
+	idleAfter  time.Duration // see idle.go
+	neighbours int           // see neighbours.go
 
 	gathered string // the candidates that progress last told
 }
@@ -109,12 +118,15 @@ func New(cfg Config) (*Node, error) {
 		calls:   make(chan func()),
 		ended:   make(chan struct{}),
 		members: make(map[config.NodeKey]*member),
+		active:  make(map[config.NodeKey]*active),
 		present: make(map[config.NodeKey]signaling.Epoch),
 		refuse:  make(map[string]int),
 		joins:   rate.NewLimiter(5, 50),
 		hearing: rate.NewLimiter(500, 100_000),
 		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
 		offers:  make(map[*handover]bool),
+
+		idleAfter: linkedOr(linkedIdleAfter, time.ParseDuration, idleAfter), neighbours: linkedOr(linkedNeighbours, strconv.Atoi, neighbours),
 		self: &signaling.Self{
 			Network: cfg.Node.Network.ID(), Node: cfg.Node.Key, Sealing: cfg.Node.Sealing,
 			WireGuard: cfg.Node.WireGuard.Public(), Epoch: epoch,
@@ -213,6 +225,7 @@ func (n *Node) loop(ctx context.Context) error {
 	defer timer.Stop()
 	n.over = nil
 	for n.over == nil {
+		n.setDoors()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -220,6 +233,8 @@ func (n *Node) loop(ctx context.Context) error {
 			n.handle(m)
 		case call := <-n.calls:
 			call()
+		case <-n.tunnel.gate.wanted:
+			n.wanted()
 		case <-timer.C:
 			n.poll(time.Now())
 			timer.Reset(n.nextPoll())
@@ -245,10 +260,10 @@ func (n *Node) do(ctx context.Context, f func() error) error {
 }
 
 // later has the loop run f, for a caller on a member's goroutine: that is not
-// kept when the member ends.
-func (n *Node) later(ctx context.Context, m *member, f func()) {
+// kept when the session ends.
+func (n *Node) later(ctx context.Context, m *active, f func()) {
 	call := func() {
-		if n.members[m.record.Node] == m {
+		if n.active[m.record.Node] == m {
 			f()
 		}
 	}

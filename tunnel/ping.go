@@ -88,7 +88,7 @@ func (n *Node) pingPath(ctx context.Context, name string, p *Pong) {
 		return
 	}
 	n.do(ctx, func() error {
-		for _, m := range n.members {
+		for _, m := range n.active {
 			if m.record.Name == name {
 				s := m.session.Snapshot()
 				p.Path, p.Remote = s.Path, endpointStatus(s.Remote)

@@ -3,14 +3,14 @@ package tunnel
 import "time"
 
 // How long `up` waits, at most, before it says that it is up: for the hub to
-// say who is online, and then for those to connect.
+// say who is online, and then for its neighbours to connect.
 const (
 	waitHub   = 3 * time.Second
 	waitPeers = 3 * time.Second
 )
 
 // readiness decides when the node is up: the interface is, the hub was tried,
-// and peers had their chance.
+// and its neighbours had their chance.
 type readiness struct {
 	started time.Time // the interface is up
 	tried   time.Time // the hub said who is online, or failed to

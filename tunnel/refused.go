@@ -40,7 +40,7 @@ type refused struct {
 }
 
 // initiate follows the peer's call.
-func (m *member) initiate() {
+func (m *active) initiate() {
 	m.refused.calledBy = time.Now()
 	m.wg.Load().SendHandshakeInitiation(false)
 }
@@ -57,7 +57,7 @@ func (r *refused) act(now, left time.Time, lower, path bool) (call, forget bool)
 }
 
 // pollRefused looks after an initiation that is not answered.
-func (n *Node) pollRefused(now time.Time, m *member) {
+func (n *Node) pollRefused(now time.Time, m *active) {
 	ice := m.session.Snapshot().ICE
 	call, forget := m.refused.act(now, m.endpoint.unanswered(), m.lower, ice == "connected" || ice == "completed")
 	if forget {
@@ -71,7 +71,7 @@ func (n *Node) pollRefused(now time.Time, m *member) {
 
 // forgetTime has the device forget the time of the peer's last initiation. Its
 // session with the peer goes, too.
-func (n *Node) forgetTime(m *member) {
+func (n *Node) forgetTime(m *active) {
 	err := m.keys.give(func(k config.PresharedKey) error {
 		n.tunnel.wg.RemovePeer(wgdevice.NoisePublicKey(m.record.WireGuard))
 		return n.configurePeer(m, k)
@@ -80,5 +80,5 @@ func (n *Node) forgetTime(m *member) {
 		n.log.Error("peer not configured", "peer", m.record.Name, "err", err)
 	}
 	m.endpoint.forgetHandshake()
-	m.traffic = traffic{} // counted anew
+	m.counted = traffic{} // counted anew
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
+	"github.com/p2ptun/p2ptun/tun"
 )
 
 // Status is how the node stands, in the form of `status --json`: fields are
@@ -133,9 +134,8 @@ func (n *Node) status(now time.Time) *Status {
 		s.Self.State = "expired"
 	}
 	s.Refused = n.refusedSoFar()
-	all := n.tunnel.traffic()
+	n.count(now)
 	for _, m := range n.members {
-		n.pollMember(now, m, all[m.record.WireGuard])
 		s.Peers = append(s.Peers, n.peerStatus(now, m))
 	}
 	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return strings.Compare(a.Name, b.Name) })
@@ -145,32 +145,42 @@ func (n *Node) status(now time.Time) *Status {
 func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	p := PeerStatus{
 		Name: m.record.Name, ID: m.record.Node.ID().String(), Addresses: m.record.Addresses(n.self.Network),
-		Online: m.online, Path: peer.PathNone, MTU: m.mtu.get(),
-		RxBytes: m.traffic.rx, TxBytes: m.traffic.tx,
+		Online: m.online, State: peer.Idle, Path: peer.PathNone, MTU: tun.BaseMTU,
 	}
-	ice := m.session.Snapshot()
-	p.State, p.ICE = m.state(now, ice, n.link.up), ice.ICE
-	if p.State == peer.Connected {
-		p.Path = ice.Path
-		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
-		p.RTT = milliseconds(ice.RTT)
+	sum := m.traffic
+	if m.active != nil {
+		sum = sum.plus(m.active.counted)
+		p.fill(now, m.active, n.link.up)
 	}
-	if !m.traffic.handshake.IsZero() {
-		t := m.traffic.handshake.UTC()
+	p.RxBytes, p.TxBytes = sum.rx, sum.tx
+	if !sum.handshake.IsZero() {
+		t := sum.handshake.UTC()
 		p.LastHandshake = &t
-	}
-	if since, ok := m.keys.since(); ok {
-		since = since.UTC()
-		p.PresharedKey, p.PresharedSince = true, &since
 	}
 	p.Why = why(p)
 	return p
 }
 
+// fill fills in how things stand with an active member.
+func (p *PeerStatus) fill(now time.Time, m *active, hub bool) {
+	p.MTU = m.mtu.get()
+	ice := m.session.Snapshot()
+	p.State, p.ICE = m.state(now, ice, hub), ice.ICE
+	if p.State == peer.Connected {
+		p.Path = ice.Path
+		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
+		p.RTT = milliseconds(ice.RTT)
+	}
+	if since, ok := m.keys.since(); ok {
+		since = since.UTC()
+		p.PresharedKey, p.PresharedSince = true, &since
+	}
+}
+
 // state corrects what ICE believes by what WireGuard knows: connected is who was
 // heard lately, whatever became of the ICE session that found the path. Who is
 // silent to ICE and has left the hub, though, has gone.
-func (m *member) state(now time.Time, ice peer.Snapshot, hub bool) peer.State {
+func (m *active) state(now time.Time, ice peer.Snapshot, hub bool) peer.State {
 	heard := !m.heard.IsZero() && now.Sub(m.heard) < lively
 	switch {
 	case heard && ice.Path != peer.PathNone && (ice.State == peer.Connected || m.online || !hub):
@@ -201,6 +211,8 @@ func why(p PeerStatus) string {
 		return "not connected to the hub"
 	case p.State == peer.Failed:
 		return "no way has answered, a relayed one neither; trying again"
+	case p.State == peer.Idle:
+		return "idle: connects with the first packet"
 	}
 	return ""
 }

@@ -30,7 +30,7 @@ func TestState(t *testing.T) {
 		{peer.Failed, peer.PathNone, now.Add(-lively), true, peer.Failed},
 	}
 	for _, tt := range tests {
-		m := &member{heard: tt.heard}
+		m := &active{member: &member{}, heard: tt.heard}
 		if got := m.state(now, peer.Snapshot{State: tt.ice, Path: tt.path}, tt.hub); got != tt.want {
 			t.Errorf("ICE says %s, heard %v ago: %s, want %s", tt.ice, now.Sub(tt.heard), got, tt.want)
 		}
@@ -46,6 +46,7 @@ func TestWhy(t *testing.T) {
 		{PeerStatus{State: peer.Connected, Path: peer.PathDirect}, ""},
 		{PeerStatus{State: peer.Connected, Path: peer.PathRelayed}, "relayed:"},
 		{PeerStatus{State: peer.Idle, Path: peer.PathNone}, "not connected to the hub"},
+		{PeerStatus{State: peer.Idle, Path: peer.PathNone, Online: true}, "idle:"},
 		{PeerStatus{State: peer.Failed, Path: peer.PathNone, Online: true}, "no way has answered"},
 		{PeerStatus{State: peer.Checking, Path: peer.PathNone, Online: true}, ""},
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
@@ -92,4 +93,68 @@ func (l *hostileLab) withholdsAll(t *testing.T) {
 	defer l.evil.hostile(nil)
 	l.must(l.a, "revoke", "m")
 	l.gone(t, l.m, seconds(5))
+}
+
+// TestNeighboursTell: in a network of more than a few, where most machines have
+// no tunnel with each other, a revocation reaches all in a second through
+// neighbours alone: the hub carries nothing of it, nor what machines tell each
+// other.
+func TestNeighboursTell(t *testing.T) {
+	t.Parallel()
+	const machines = 9
+	l := &hostileLab{setup: newSetupFor(t, 2*time.Minute, "info", "--plain-http")}
+	l.evil = startHostileHub(t, l.hubHost, l.hub)
+	l.hub.Link = l.evil.Link
+	l.a = l.rig.Node(l.place("public", "a"))
+	l.create(l.a)
+	if err := l.network.SetSeed(l.disk(l.a).NetworkSeed); err != nil {
+		t.Fatal(err)
+	}
+	all := []*Node{l.a}
+	for i := 1; i < machines; i++ {
+		n := l.rig.Node(l.place("public", string(rune('a'+i))))
+		if _, err := n.Up(l.ctx, l.invite(l.a)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, n)
+	}
+	tunnels := 0
+	for _, n := range all {
+		l.until(t, seconds(20), n.Name+" has a tunnel with three others", func() bool { return connected(l, n) >= 3 })
+		tunnels += connected(l, n)
+	}
+	if tunnels/2 >= machines*(machines-1)/2 {
+		t.Errorf("%d tunnels: everybody has one with everybody", tunnels/2)
+	}
+	t.Logf("%d tunnels among %d machines", tunnels/2, machines)
+
+	held := l.withhold(isRevocation)
+	l.evil.hostile(func(s *seat, up bool, m signaling.Message) []signaling.Message {
+		if _, ok := m.(*signaling.Signal); ok {
+			return nil
+		}
+		return held(s, up, m)
+	})
+	defer l.evil.hostile(nil)
+	out := all[machines-1]
+	l.must(l.a, "revoke", out.Name)
+	start := time.Now()
+	for _, n := range all[:machines-1] {
+		l.until(t, seconds(1), n.Name+" knows of the revocation", func() bool { return l.nodes(n)[out.Name].ID == "" })
+	}
+	t.Logf("all know after %v", time.Since(start).Round(time.Millisecond))
+}
+
+// connected counts the peers that a node has a tunnel with.
+func connected(l *hostileLab, n *Node) (count int) {
+	s, err := n.Status(l.ctx)
+	if err != nil {
+		return 0
+	}
+	for _, p := range s.Peers {
+		if p.State == peer.Connected {
+			count++
+		}
+	}
+	return count
 }
