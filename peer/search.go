@@ -84,7 +84,7 @@ func newSearch(overhead, maxLink, hint int) *search {
 	slices.Sort(s.sizes)
 	s.sizes = slices.Compact(s.sizes)
 	s.base, s.hi = s.index(BasePayload), len(s.sizes)
-	if hint > BasePayload {
+	if hint != BasePayload {
 		s.hint = s.index(hint)
 	}
 	for _, l := range common {

@@ -237,10 +237,17 @@ func TestSearchRaises(t *testing.T) {
 
 // A path that was used before begins with what it had, once that is confirmed.
 func TestSearchHint(t *testing.T) {
-	n := network{mtu: 1420}
-	n.start(1420 - ipv4Headers).run(30 * time.Millisecond)
-	if want := []int{BasePayload, 1420 - ipv4Headers}; !slices.Equal(n.history, want) {
-		t.Errorf("in use were %v, want %v", n.history, want)
+	for _, mtu := range []int{1420, 1280} {
+		n := network{mtu: mtu}
+		n.start(mtu - ipv4Headers).run(30 * time.Millisecond)
+		if want := []int{BasePayload, mtu - ipv4Headers}; !slices.Equal(n.history, want) {
+			t.Errorf("in use were %v, want %v", n.history, want)
+		}
+		n.mtu = 1500
+		n.run(time.Minute)
+		if got := n.search.size() + n.overhead; got != 1500 {
+			t.Errorf("it is wider now: link of %d, want 1500", got)
+		}
 	}
 	m := network{mtu: 1400}
 	m.start(1420 - ipv4Headers).run(5 * time.Second)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,30 @@ func TestBlackHole(t *testing.T) {
 		t.Error(err)
 	}
 	s.waitMTU(a, b, 1240)
+}
+
+// Another path is another search: nothing of the old one's size is kept.
+func TestMTUOfNewPath(t *testing.T) {
+	s := newSetup(t)
+	hostB := natlab.Must(s.rig.Lab.PublicHost("b", natlab.Through(natlab.Link{Swallow: 1500})))
+	a, b := s.rig.Node(s.place("public", "a")), s.rig.Node(hostB)
+	s.connect(a, b, peer.PathDirect)
+	s.waitMTU(a, b, 1440)
+	if err := hostB.Swallow(1400); err != nil {
+		t.Fatal(err)
+	}
+	if err := hostB.Renumber(); err != nil {
+		t.Fatal(err)
+	}
+	for moved := false; !moved; {
+		p, err := a.Peer(s.ctx, b)
+		if s.ctx.Err() != nil {
+			t.Fatalf("b is not found at %v: %+v, %v", hostB.Addr(), p, err)
+		}
+		moved = err == nil && strings.HasPrefix(p.Remote.Address, hostB.Addr().String())
+	}
+	s.waitMTU(a, b, 1340)
+	s.waitMTU(b, a, 1340)
 }
 
 // public places both on the internet, the second behind a NAT with such a link.
