@@ -123,6 +123,11 @@ func (n *Node) met(a *active, clock time.Time) {
 	a.tellKept(0)
 	n.confirm(a.record.Node, clock)
 	n.tellDigest(a)
+	for h := range n.offers {
+		if h.keeper == a.record.Node {
+			n.tellOffer(h)
+		}
+	}
 }
 
 // newKeyRing returns the member's keys, with what was stored of them.

@@ -70,10 +70,10 @@ func (n *Node) removeMember(node config.NodeKey) {
 func (n *Node) endMember(m *member) {
 	delete(n.members, m.record.Node)
 	n.newDoors = true
-	n.tunnel.gate.remove(m.door)
 	if m.active != nil {
 		n.deactivate(m.active)
 	}
+	n.tunnel.gate.remove(m.door)
 }
 
 // setDoors tells the gate of the members, where they have changed.

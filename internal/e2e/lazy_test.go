@@ -346,6 +346,35 @@ func TestIdleReplays(t *testing.T) {
 	l.burst(l.a, l.b, address(1))
 }
 
+// TestIdleKeeper: what one machine has to tell another wakes it, too: here an
+// invite that another admin is to keep.
+func TestIdleKeeper(t *testing.T) {
+	t.Parallel()
+	s, nodes := newLazySetup(t, time.Minute, "port", "port")
+	a, b := nodes[0], nodes[1]
+	s.must(a, "network", "delegate", "b")
+	for !s.nodes(b)["b"].Admin {
+		if s.ctx.Err() != nil {
+			t.Fatal("b is no admin")
+		}
+	}
+	s.waitIdle(a, b)
+	start := time.Now()
+	invite := s.must(a, "invite", "--keeper", "b")
+	t.Logf("an idle keeper has the invite after %v", time.Since(start).Round(time.Millisecond))
+	c := s.rig.Node(s.place("public", "c"))
+	if _, err := c.Up(s.ctx, invite); err != nil {
+		t.Error(err)
+	}
+	start = time.Now()
+	if _, err := c.Run(s.ctx, "ping", "a", "--count", "1"); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the first ping took %v", took)
+	}
+}
+
 // TestIdleWithoutHub: while there is no hub no tunnel ends for lack of data.
 func TestIdleWithoutHub(t *testing.T) {
 	t.Parallel()

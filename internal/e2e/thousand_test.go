@@ -25,7 +25,8 @@ const (
 
 // TestThousandIdle: a thousand members that are online cost a node next to
 // nothing. They exist in statements and presence alone, which the hub tells; one
-// real machine is the node's neighbour.
+// real machine is the node's neighbour, and comes to rest in seconds instead of
+// minutes. The other neighbours do not answer, and are tried in vain.
 func TestThousandIdle(t *testing.T) {
 	s := newSetupFor(t, 2*time.Minute, "info", "--plain-http")
 	var err error
