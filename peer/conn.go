@@ -134,7 +134,7 @@ func (c *conn) note(b []byte, to netip.AddrPort) {
 func (c *conn) send(b []byte, to netip.AddrPort) {
 	var err error
 	if c.relay != nil {
-		err = c.relay.Send(b, to)
+		err = c.relay.check(b, to)
 	} else {
 		err = c.mux.socket.SendTo(b, c.local.Addr(), to)
 	}

@@ -67,13 +67,15 @@ type destination struct {
 	addr   netip.AddrPort
 	number uint16
 	bound  atomic.Bool // packets may leave on the channel
-	used   atomic.Bool // since the last tick
+	used   atomic.Bool // a check left, since the last tick
+	data   atomic.Bool // a packet of the tunnel left or came, since then
 
 	// Guarded by the relay's mutex.
 	queue   []queued
 	busy    bool      // a binding is on its way
 	boundAt time.Time // when the last that succeeded was asked for; zero: none
-	usedAt  time.Time // at the last tick
+	usedAt  time.Time // either of them, at the last tick
+	dataAt  time.Time // the latter; zero: never
 	taken   time.Time // until then the server may hold the channel
 	until   time.Time // refused: not before
 	wait    time.Duration
@@ -84,11 +86,10 @@ type queued struct {
 	at time.Time
 }
 
-// use notes that something is sent. The load first leaves the cache line to
-// all that send.
-func (d *destination) use() {
-	if !d.used.Load() {
-		d.used.Store(true)
+// mark sets a flag. The load first leaves the cache line to all that send.
+func mark(flag *atomic.Bool) {
+	if !flag.Load() {
+		flag.Store(true)
 	}
 }
 
@@ -140,7 +141,7 @@ func (r *Relay) sendUnbound(b []byte, to netip.AddrPort) (err error) {
 			return err
 		}
 	}
-	d.use()
+	mark(&d.used)
 	switch {
 	case d.bound.Load(): // just now
 		return r.sendChannelData(d.number, b)
@@ -226,6 +227,9 @@ func (r *Relay) tick(now time.Time) {
 	old, renewals := r.table.Load(), 0
 	var gone []*destination
 	for _, d := range old.byAddr {
+		if d.data.Swap(false) {
+			d.usedAt, d.dataAt = now, now
+		}
 		if d.used.Swap(false) {
 			d.usedAt = now
 		}
@@ -253,9 +257,12 @@ func (r *Relay) tick(now time.Time) {
 	r.table.Store(t)
 }
 
-// inUse says whether something was sent through the relay in the last half
-// minute: a path that uses it is checked more often.
-func (r *Relay) inUse(now time.Time) bool {
+// carriedFor is how long a relay counts as carrying a tunnel after a packet of it:
+// WireGuard's keepalives come every 20 s, and a tick later they are seen.
+const carriedFor = 45 * time.Second
+
+// carries says whether a tunnel leads through the relay, in either direction.
+func (r *Relay) carries(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.table.Load()
@@ -263,7 +270,7 @@ func (r *Relay) inUse(now time.Time) bool {
 		return false
 	}
 	for _, d := range t.byAddr {
-		if d.used.Load() || now.Sub(d.usedAt) < 30*time.Second {
+		if d.data.Load() || now.Sub(d.dataAt) < carriedFor {
 			return true
 		}
 	}

@@ -33,8 +33,9 @@ func (u *Underlay) Handle(b []byte, local netip.Addr, from netip.AddrPort) {
 }
 
 // Channel returns the relay and the peer's address that ChannelData with that
-// number from that server belongs to, and false for what is not ours. It takes no
-// lock and allocates nothing.
+// number from that server belongs to, and false for what is not ours. It also says
+// that a tunnel's packet came that way: do not ask for checks. It takes no lock and
+// allocates nothing.
 func (u *Underlay) Channel(server netip.AddrPort, number uint16) (r *Relay, peer netip.AddrPort, ok bool) {
 	s := (*u.servers.Load())[canonical(server)]
 	if s == nil {
@@ -43,8 +44,12 @@ func (u *Underlay) Channel(server netip.AddrPort, number uint16) (r *Relay, peer
 	if r = s.relay.Load(); r == nil {
 		return nil, netip.AddrPort{}, false
 	}
-	peer, ok = r.peerOf(number)
-	return r, peer, ok
+	d := r.destination(number)
+	if d == nil {
+		return nil, netip.AddrPort{}, false
+	}
+	mark(&d.data)
+	return r, d.addr, true
 }
 
 // relayed takes a packet that came out of a relay.

@@ -61,7 +61,7 @@ type standing struct {
 	held      bool
 	failed    bool      // no allocation was to be had
 	allocated bool      // there is one
-	busy      bool      // somebody sends through it
+	busy      bool      // it carries a tunnel
 	ahead     time.Time // better than a held one since; zero: it is not
 }
 
@@ -72,8 +72,8 @@ func (s *standing) ready() bool { return s.held && s.allocated && !s.silent }
 func (s *standing) hopeful() bool { return s.held && !s.failed && !s.silent }
 
 // hold chooses the relays to hold among the servers of one address family, in
-// place. It is pure. New ones come before old ones go, and none goes through
-// which somebody sends.
+// place. It is pure. New ones come before old ones go, and none goes that
+// carries a tunnel.
 func hold(all []*standing, now time.Time) {
 	slices.SortFunc(all, func(a, b *standing) int {
 		return cmp.Or(cmp.Compare(a.cost(), b.cost()), a.server.addr.Compare(b.server.addr))
@@ -133,7 +133,7 @@ func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) {
 		r, t := s.relay.Load(), s.trouble.Load()
 		h.standing = standing{
 			server: s, measure: s.probe.measured(), held: h.stop != nil, ahead: h.ahead,
-			failed: t != nil && (h.held || now.Sub(t.at) < forgetAfter), allocated: r != nil, busy: r != nil && r.inUse(now),
+			failed: t != nil && (h.held || now.Sub(t.at) < forgetAfter), allocated: r != nil, busy: r != nil && r.carries(now),
 		}
 		is4 := s.addr.Addr().Is4()
 		families[is4] = append(families[is4], &h.standing)

@@ -155,6 +155,30 @@ func TestBetterRelayIsTaken(t *testing.T) {
 	})
 }
 
+// The tunnels that a relay carries move to a better one, and then it is given up:
+// that checks go on through it does not matter.
+func TestTunnelsMoveToBetterRelay(t *testing.T) {
+	inLab(t, func(l *lab) {
+		a, b := symmetric(l), symmetric(l)
+		far, farther := threeRelays(l, a, b)
+		k := l.pair(a, b)
+		k.online()
+		k.connected(l, PathRelayed, time.Second)
+		l.delay(map[netip.Addr]time.Duration{far.Addr(): 20 * time.Millisecond, hubAddr.Addr(): 30 * time.Millisecond})
+		took := l.until(time.Hour, "moved", func() bool {
+			k.a.sendData("a")
+			k.b.sendData("b")
+			time.Sleep(10 * time.Second)
+			held := a.held()
+			return len(held) == 2 && held[farther] != nil && held[hubAddr] == nil
+		})
+		t.Logf("moved after %v", took)
+		if lost := k.stream(l, 10*time.Second); lost > 0 {
+			t.Errorf("%d packets lost", lost)
+		}
+	})
+}
+
 // A server that wants other credentials is known by them, and leaves its place.
 func TestRefusingServerLeavesItsPlace(t *testing.T) {
 	inLab(t, func(l *lab) {

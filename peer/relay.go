@@ -74,7 +74,7 @@ func (r *Relay) Server() netip.AddrPort { return r.server.addr }
 // Channel returns the channel that the server has bound to the peer's address
 // to: ChannelData with that number, sent to Server from the shared socket,
 // reaches it. While it is false Send reaches it, and brings the binding about. It
-// also says that the channel is in use, so ask for each batch. It takes no lock
+// also says that a tunnel uses the channel, so ask for each batch. It takes no lock
 // and allocates nothing.
 func (r *Relay) Channel(to netip.AddrPort) (number uint16, ok bool) {
 	t := r.table.Load()
@@ -85,7 +85,7 @@ func (r *Relay) Channel(to netip.AddrPort) (number uint16, ok bool) {
 	if d == nil || !d.bound.Load() {
 		return 0, false
 	}
-	d.use()
+	mark(&d.data)
 	return d.number, true
 }
 
@@ -100,6 +100,17 @@ func (r *Relay) Send(b []byte, to netip.AddrPort) error {
 		return r.sendChannelData(number, b)
 	}
 	return r.sendUnbound(b, canonical(to))
+}
+
+// check is Send for a check of ICE, which does not make a tunnel of the way.
+func (r *Relay) check(b []byte, to netip.AddrPort) error {
+	if t := r.table.Load(); t != nil {
+		if d := t.byAddr[to]; d != nil && d.bound.Load() {
+			mark(&d.used)
+			return r.sendChannelData(d.number, b)
+		}
+	}
+	return r.sendUnbound(b, to)
 }
 
 // frames are the buffers of sendChannelData.
@@ -117,14 +128,12 @@ func (r *Relay) sendChannelData(number uint16, b []byte) error {
 	return r.client.socket.SendTo(*f, zeroAddr, r.client.server)
 }
 
-// peerOf is the address that the channel is bound to, or was a moment ago.
-func (r *Relay) peerOf(number uint16) (netip.AddrPort, bool) {
+// destination is who the channel is bound to, or was a moment ago; nil: nobody.
+func (r *Relay) destination(number uint16) *destination {
 	if t := r.table.Load(); t != nil {
-		if d := t.byNumber[number]; d != nil {
-			return d.addr, true
-		}
+		return t.byNumber[number]
 	}
-	return netip.AddrPort{}, false
+	return nil
 }
 
 // run keeps the allocation until ctx ends or it is lost, which is the error.

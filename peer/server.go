@@ -91,8 +91,11 @@ func signal(c chan struct{}) {
 func (s *server) handle(local netip.Addr, b []byte) {
 	drops, r := &s.underlay.drops, s.relay.Load()
 	if number, data, ok := splitChannelData(b); ok && r != nil {
-		if from, ok := r.peerOf(number); ok {
-			s.underlay.relayed(r, from, data)
+		if d := r.destination(number); d != nil {
+			if !isSTUN(data) {
+				mark(&d.data)
+			}
+			s.underlay.relayed(r, d.addr, data)
 			return
 		}
 	}
