@@ -85,8 +85,10 @@ func (l *loop) due(now time.Time) time.Time {
 	}
 	if l.next != nil && !l.next.started.IsZero() {
 		at = sooner(at, l.next.started.Add(attemptFor))
-		if prefer := l.next.started.Add(preferFor); !prefer.Before(now) {
-			at = sooner(at, prefer.Add(time.Millisecond))
+		for _, d := range []time.Duration{preferFewer, preferFor} {
+			if prefer := l.next.started.Add(d); !prefer.Before(now) {
+				at = sooner(at, prefer.Add(time.Millisecond))
+			}
 		}
 	}
 	at = sooner(at, l.keepAt)

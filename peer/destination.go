@@ -22,9 +22,9 @@ const (
 	boundFor   = 5 * time.Minute
 
 	// unusedFor is how long nothing was sent to a destination that is left to
-	// lapse; takenFor is how long its channel may then be no other's (RFC 8656
+	// lapse, less than renewEvery by more than a tick; takenFor is how long its channel may then be no other's (RFC 8656
 	// section 12: 5 minutes beyond the server's 10, and the request's own time).
-	unusedFor = 2 * time.Minute
+	unusedFor = 100 * time.Second
 	takenFor  = 15*time.Minute + 10*time.Second
 
 	// tickEvery is how often destinations are looked at, maxRenewals how many

@@ -59,8 +59,8 @@ func TestUnusedBindingsLapse(t *testing.T) {
 			}
 			return false
 		})
-		time.Sleep(boundFor + tickEvery)
-		if _, ok := r.Channel(to.addr); ok || binds.Load() > 1 {
+		time.Sleep(boundFor + 2*tickEvery)
+		if _, ok := r.Channel(to.addr); ok || binds.Load() > 0 {
 			t.Errorf("channel %v, %d times renewed, though it was not used", ok, binds.Load())
 		}
 		// The server may hold the channel for longer, so nobody else gets it.

@@ -41,6 +41,7 @@ type generation struct {
 	ufrag, pwd  string
 	remoteUfrag string // empty until started
 	started     time.Time
+	void        bool // of a run of the peer's that is over
 
 	local  map[localKey]bool       // candidates taken so far
 	hosts  map[netip.AddrPort]bool // the host candidates among them

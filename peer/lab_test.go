@@ -183,6 +183,11 @@ func direct(from, to netip.AddrPort, _ []byte) bool {
 	return from.Addr() != hubAddr.Addr() && to.Addr() != hubAddr.Addr()
 }
 
+// overOneRelay is a packet between a relay and a node that it is not of.
+func overOneRelay(from, to netip.AddrPort, _ []byte) bool {
+	return (from.Addr() == hubAddr.Addr()) != (to.Addr() == hubAddr.Addr()) && from != hubAddr && to != hubAddr
+}
+
 // toHub is a packet to the hub's server.
 func toHub(_, to netip.AddrPort, _ []byte) bool { return to == hubAddr }
 

@@ -34,6 +34,25 @@ func TestPeerRestart(t *testing.T) {
 	}
 }
 
+// What was better with the run before is no reason to wait for as good again.
+func TestPeerRestartsWithWorsePath(t *testing.T) {
+	inLab(t, func(l *lab) {
+		k := l.pair(symmetric(l), symmetric(l))
+		k.online()
+		k.connected(l, PathRelayed, time.Second)
+		l.until(time.Second, "over one relay", func() bool { return k.a.relays() == 1 })
+		k.cut.Store(true)
+		k.b.stop()
+		k.cut.Store(false)
+		l.lose(overOneRelay)
+		k.restart(k.b, k.a)
+		k.a.SetOnline(true, k.b.self.Epoch)
+		k.b.SetOnline(true, k.a.self.Epoch)
+		took := l.until(900*time.Millisecond, "over two relays", func() bool { return k.a.relays() == 2 && k.b.relays() == 2 })
+		t.Logf("connected after %v", took)
+	})
+}
+
 func TestPeerRestartWithoutPresence(t *testing.T) {
 	// The other side learns of the restart only by what it is sent.
 	inLab(t, func(l *lab) {

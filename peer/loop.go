@@ -11,9 +11,11 @@ const (
 	// attemptFor is how long a generation may go without a valid pair.
 	attemptFor = 15 * time.Second
 
-	// preferFor is how long a new generation leaves the path to an old one that
-	// works and is better: direct, say.
-	preferFor = 5 * time.Second
+	// preferFor is how long a new generation with only a relayed pair leaves
+	// the path to an old one that is direct and works; preferFewer to one that
+	// leads through fewer relays, which it will find, too.
+	preferFor   = 5 * time.Second
+	preferFewer = time.Second
 
 	// silent is how long no tunnel packet has come from a peer that is taken
 	// for unreachable when ICE says so, too.
@@ -121,6 +123,9 @@ func (l *loop) take(n news, now time.Time) {
 func (l *loop) renewed(now time.Time) {
 	l.retry.succeeded()
 	l.onlineSince = now
+	if l.current != nil {
+		l.current.void = true
+	}
 	if l.current != nil || l.next != nil {
 		l.restart = "peer restarted"
 	}
@@ -193,11 +198,18 @@ func (c choice) kind() PathKind {
 
 // takesOver says whether next, with the pair c, is to replace current.
 func (l *loop) takesOver(c choice, now time.Time) bool {
-	if l.current == nil || now.Sub(l.next.started) > preferFor {
+	if l.current == nil || l.current.void {
 		return true
 	}
 	old, ok := l.current.checks.best(now)
-	return !ok || !old.beats(c)
+	if !ok || c.relays() <= old.relays() {
+		return true
+	}
+	prefer := preferFor
+	if !old.direct() {
+		prefer = preferFewer
+	}
+	return now.Sub(l.next.started) > prefer
 }
 
 // promote makes next current. The peer may not have come so far: it will go

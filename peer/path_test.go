@@ -277,10 +277,7 @@ func TestOneRelayIsEnough(t *testing.T) {
 func TestTwoRelaysGiveWayToOne(t *testing.T) {
 	inLab(t, func(l *lab) {
 		k := l.pair(symmetric(l), symmetric(l))
-		relayToNode := func(from, to netip.AddrPort, _ []byte) bool {
-			return (from.Addr() == hubAddr.Addr()) != (to.Addr() == hubAddr.Addr()) && from != hubAddr && to != hubAddr
-		}
-		l.lose(relayToNode)
+		l.lose(overOneRelay)
 		k.online()
 		k.connected(l, PathRelayed, time.Second)
 		l.until(15*time.Second, "nominated", func() bool { return k.a.Snapshot().ICE == "completed" })

@@ -3,7 +3,6 @@ package peer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -183,7 +182,7 @@ func (s *server) allocate(ctx context.Context) (*Relay, error) {
 	}
 	if err != nil {
 		s.client.Store(nil)
-		return nil, fmt.Errorf("allocate: %w", err)
+		return nil, err
 	}
 	return newRelay(s, client, addr), nil
 }

@@ -101,6 +101,33 @@ func TestTURNRefusals(t *testing.T) {
 	})
 }
 
+// A server of each family is asked for an address of its own.
+func TestAllocateFamily(t *testing.T) {
+	for server, relayed := range map[string]string{"203.0.113.1:3478": "203.0.113.1:5000", "[2001:db8::1]:3478": "[2001:db8::1]:5000"} {
+		var c *turnClient
+		addr := netip.MustParseAddrPort(server)
+		want := netip.MustParseAddrPort(relayed)
+		c = newTURNClient(socketFunc(func(b []byte, _ netip.Addr, to netip.AddrPort) error {
+			m := &stun.Message{Raw: bytes.Clone(b)}
+			if m.Decode() != nil || to != addr || m.Contains(stun.AttrRequestedAddressFamily) != addr.Addr().Is6() {
+				t.Errorf("%s was sent %v", to, m)
+			}
+			ip := stun.XORMappedAddress{IP: want.Addr().AsSlice(), Port: int(want.Port())}
+			c.handle(turnAnswer(m, stun.ClassSuccessResponse, setterFunc(func(m *stun.Message) error {
+				return ip.AddToAs(m, stun.AttrXORRelayedAddress)
+			})).Raw)
+			return nil
+		}), addr, "", "")
+		if got, err := c.allocate(t.Context()); got != want || err != nil {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+	}
+}
+
+type setterFunc func(*stun.Message) error
+
+func (f setterFunc) AddTo(m *stun.Message) error { return f(m) }
+
 func TestTURNSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routeProtocol marks our routes (RTPROT_…; up to 186 are registered).
+// routeProtocol marks our routes (RTPROT_…; up to 192 are registered).
 const routeProtocol = 221
 
 // SetMTU has packets to addrs be at most mtu bytes long, up to the MTU of the

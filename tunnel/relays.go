@@ -123,10 +123,10 @@ func relayStatus(relays []peer.RelayState) []RelayStatus {
 			s.Address = r.Addr.String()
 		}
 		switch {
-		case r.Err != nil:
-			s.Error = r.Err.Error()
 		case r.Silent:
 			s.Error = "does not answer"
+		case r.Err != nil:
+			s.Error = r.Err.Error()
 		}
 		list = append(list, s)
 	}

@@ -134,11 +134,13 @@ func printHub(w io.Writer, h tunnel.HubStatus) {
 	}
 }
 
-// printRelays tells the relays that are held, and what is wrong with others.
+// printRelays tells the relays that are held, and what is wrong with others. One
+// that never answered over IPv6 is none to a machine without IPv6.
 func printRelays(w io.Writer, relays []tunnel.RelayStatus) {
 	var texts []string
 	for _, r := range relays {
 		switch {
+		case r.RTT == nil && strings.HasPrefix(r.Server, "["):
 		case r.Error != "":
 			texts = append(texts, fmt.Sprintf("%s (%s)", r.Server, r.Error))
 		case r.Held:

@@ -39,7 +39,7 @@ func TestPrintStatus(t *testing.T) {
 	rtt := 12.3
 	withRelays := self
 	withRelays.Relays = []tunnel.RelayStatus{{Server: "192.0.2.1:3478", RTT: &rtt, Held: true}, {Server: "192.0.2.2:3478", RTT: &rtt},
-		{Server: "192.0.2.3:3478", Held: true, Error: "allocate: no"}}
+		{Server: "192.0.2.3:3478", Held: true, Error: "does not answer"}, {Server: "[2001:db8::1]:3478", Held: true, Error: "does not answer"}}
 	home := tunnel.NetworkStatus{Name: "home", ID: "wxyz"}
 	hub := func(connected bool, err string) tunnel.HubStatus {
 		return tunnel.HubStatus{URL: "ws://192.0.2.1:443", Connected: connected, Error: err}
@@ -63,7 +63,7 @@ phone: relayed: no direct way has answered so far
 tv: not connected to the hub
 `},
 		{"relays", tunnel.Status{Self: withRelays, Network: home, Hub: hub(true, "")}, head + "hub: connected to ws://192.0.2.1:443\n" +
-			"relays: 192.0.2.1:3478 (12.3 ms), 192.0.2.3:3478 (allocate: no)\n" + alone},
+			"relays: 192.0.2.1:3478 (12.3 ms), 192.0.2.3:3478 (does not answer)\n" + alone},
 		{"alone", tunnel.Status{Self: self, Network: home, Hub: hub(false, "")}, head + "hub: connecting to ws://192.0.2.1:443\n" + alone},
 		{"hub refuses", tunnel.Status{Self: self, Network: home, Hub: hub(false, "the hub refused: no")},
 			head + "hub: not connected to ws://192.0.2.1:443: the hub refused: no\n" + alone},

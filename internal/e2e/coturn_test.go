@@ -128,15 +128,18 @@ func TestOwnRelay(t *testing.T) {
 func TestOpenRelay(t *testing.T) {
 	s := newSetup(t)
 	open, closed := s.coturn("open", true), s.coturn("closed", false)
-	a := s.rig.Node(s.place("symmetric", "a"))
-	if _, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(),
-		"--relay", fmt.Sprintf("turn:%s:3479", open.Addr()), "--relay", fmt.Sprintf("turn:us%%40er:wrong@%s:3479", closed.Addr())); err != nil {
+	a, b := s.rig.Node(s.place("symmetric", "a")), s.rig.Node(s.place("symmetric", "b"))
+	invite, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(), "--relay", fmt.Sprintf("turn:%s:3479", open.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Up(s.ctx, invite, "--relay", fmt.Sprintf("turn:us%%40er:wrong@%s:3479", closed.Addr())); err != nil {
 		t.Fatal(err)
 	}
 	for _, host := range []*natlab.Host{open, s.hubHost} {
 		s.relay(a, host, 10*time.Second, "held", func(r tunnel.RelayStatus) bool { return r.Held && r.Address != "" })
 	}
-	s.relay(a, closed, 10*time.Second, "refused", func(r tunnel.RelayStatus) bool {
+	s.relay(b, closed, 10*time.Second, "refused", func(r tunnel.RelayStatus) bool {
 		return r.Address == "" && r.RTT != nil && strings.Contains(r.Error, "401")
 	})
 }

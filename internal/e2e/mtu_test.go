@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mtuGoal is how long after its path a peer's MTU may take to be proved, and
-// after a change of it to be lowered.
-const mtuGoal = 2 * time.Second
+// mtuGoal is how long a peer's MTU may take to be proved after its path, and to be
+// lowered after a change of it: a second until it is looked at, and three
+// probes of up to 300 ms.
+const mtuGoal = 3 * time.Second
 
 // The tunnel's packets become as long as WireGuard, and a relay, leave room for,
 // and the connections inside use it.

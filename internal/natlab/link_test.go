@@ -18,6 +18,7 @@ func TestValidateLink(t *testing.T) {
 		{"all", Link{Delay: 1, Jitter: 1, Loss: 1, Duplicate: 1, Reorder: 1, Rate: 1, Buffer: 1, MTU: 1280}, true},
 		{"negative delay", Link{Delay: -1}, false},
 		{"negative rate", Link{Rate: -1}, false},
+		{"negative swallow", Link{Swallow: -1}, false},
 		{"loss above 1", Link{Loss: 1.1}, false},
 		{"reorder below 0", Link{Reorder: -0.1}, false},
 		{"loss NaN", Link{Loss: math.NaN()}, false},

@@ -55,6 +55,20 @@ func (c *Conn) SetBuffers(bytes int) {
 	})
 }
 
+// Missed is how many datagrams the system has dropped so far because nobody
+// took them in time; ok is false where it does not tell, and once c is closed.
+// It wraps.
+func (c *Conn) Missed() (n uint32, ok bool) {
+	var info [9]uint32 // SK_MEMINFO_VARS; the last is SK_MEMINFO_DROPS
+	size := uint32(unsafe.Sizeof(info))
+	err := c.raw.Control(func(fd uintptr) {
+		_, _, errno := syscall.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		ok = errno == 0
+	})
+	return info[8], ok && err == nil
+}
+
 type batchSys struct {
 	headers  [Slots]mmsghdr
 	iovecs   [Slots]unix.Iovec

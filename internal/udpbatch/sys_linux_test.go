@@ -87,6 +87,25 @@ func TestRefusedForGood(t *testing.T) {
 	}
 }
 
+// What finds the buffer full is told of.
+func TestMissed(t *testing.T) {
+	in, out := listen(t, homes[0]), listen(t, homes[0])
+	in.SetReadBuffer(1)
+	const sent = 200
+	for range sent {
+		out.WriteToUDPAddrPort(make([]byte, 1000), at(in))
+	}
+	missed, ok := in.Missed()
+	if !ok || missed == 0 {
+		t.Fatalf("missed %d, %v", missed, ok)
+	}
+	receive(t, in, sent-int(missed))
+	in.Close()
+	if _, ok := in.Missed(); ok {
+		t.Error("a closed socket tells")
+	}
+}
+
 // A run comes in as one message: this is what the speed is from.
 func TestJoined(t *testing.T) {
 	in, out := listen(t, homes[0]), listen(t, homes[0])

@@ -16,6 +16,9 @@ func (c *Conn) SetBuffers(bytes int) {
 	_ = c.SetWriteBuffer(bytes)
 }
 
+// Missed tells nothing here.
+func (c *Conn) Missed() (n uint32, ok bool) { return 0, false }
+
 type batchSys struct{ buffer [slotSize]byte }
 
 var batches = sync.Pool{New: func() any { return new(Batch) }}

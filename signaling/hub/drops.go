@@ -25,9 +25,10 @@ type drops struct {
 	channels    atomic.Uint64 // ChannelData on no channel, or broken
 	unasked     atomic.Uint64 // packets to a relay whose client has permitted none from there
 	unsent      atomic.Uint64 // relayed packets that the system did not take
+	unread      atomic.Uint64 // packets that came to the relay faster than it took them
 	unstored    atomic.Uint64 // frames of statements or tickets that the disk did not take
 
-	said [18]uint64 // what report has said of each; owned by its caller
+	said [19]uint64 // what report has said of each; owned by its caller
 }
 
 type drop struct {
@@ -35,14 +36,14 @@ type drop struct {
 	n    *atomic.Uint64
 }
 
-func (d *drops) all() [18]drop {
+func (d *drops) all() [19]drop {
 	return [...]drop{
 		{"sockets", &d.sockets}, {"crowded", &d.crowded}, {"connections", &d.refused},
 		{"handshakes", &d.handshakes}, {"signals", &d.signals}, {"copied", &d.copied},
 		{"stun", &d.strangers}, {"relay_permissions", &d.permissions}, {"relay_limit", &d.tooMany},
 		{"relay_to_hub", &d.toHub}, {"relay_forbidden", &d.forbidden}, {"relay_rate", &d.overRate},
 		{"relay_queue", &d.queue}, {"relay_from_hub", &d.fromHub},
-		{"relay_channels", &d.channels}, {"relay_unasked", &d.unasked}, {"relay_unsent", &d.unsent},
+		{"relay_channels", &d.channels}, {"relay_unasked", &d.unasked}, {"relay_unsent", &d.unsent}, {"relay_unread", &d.unread},
 		{"unstored", &d.unstored},
 	}
 }

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"encoding/binary"
 	"net"
 	"net/netip"
 	"sync"
@@ -16,7 +15,7 @@ import (
 //
 //  1. listener.ReadFrom takes a batch off its socket. What is not ChannelData
 //     it hands to pion/turn, in order: all before it is forwarded first.
-//  2. listener.route finds where the client's channel leads: once per run.
+//  2. listener.routeOf finds where the client's channel leads: once per run.
 //  3. The client's member pays for each, by its meter.
 //  4. To another live relay of this hub and network: with the channel that it
 //     has there put into the header in place, out of that client's listener.
@@ -27,13 +26,13 @@ import (
 // And from a peer:
 //
 //  1. relayConn.pump takes a batch off the relay's socket.
-//  2. bindings.in finds the client's channel: once per run. Where it has a
+//  2. bindings.in finds the client's channel: once per turn. Where it has a
 //     permission alone, the packets go through pion/turn's hands.
-//  3. The member pays; a header goes before each, out of its listener.
+//  3. The member pays; a header goes before each, out of the client's listener.
 //
-// A run leaves when another begins, and at the end of its batch: nothing waits
-// for more. The payload is copied by the kernel only, and nothing here
-// allocates per packet.
+// A run leaves when a packet does not fit it, and at the end of its batch:
+// nothing waits for more. The payload is copied by the kernel only, and nothing
+// here allocates per packet.
 
 // outgoing is a run on its way out of one socket. It is not safe for
 // concurrent use.
@@ -45,8 +44,8 @@ type outgoing struct {
 	up, down *traffic // of whose members the run is; either may be nil
 }
 
-// begin says where the datagrams go from now on, and whom they count for.
-func (o *outgoing) begin(conn *udpbatch.Conn, to netip.AddrPort, up, down *traffic) {
+// set says where the datagrams go from now on, and whom they count for.
+func (o *outgoing) set(conn *udpbatch.Conn, to netip.AddrPort, up, down *traffic) {
 	o.conn, o.to, o.up, o.down = conn, to, up, down
 	o.run.Reset(to)
 }
@@ -80,15 +79,22 @@ func (o *outgoing) flush() {
 	o.run.Reset(o.to)
 }
 
-// uplink is what a listener's reader forwards. The route is that of the last
-// datagram's client and channel, until stop.
-type uplink struct {
+// flows are the runs that a listener's reader has begun: several, for packets
+// of different clients and channels take turns.
+type flows struct {
+	now  int64 // when the batch was read, as meters have it
+	all  [8]flow
+	used int
+	next int   // to be given up when all are used
+	last *flow // of the last packet, or nil
+}
+
+// flow is the run of what one client sends on one channel.
+type flow struct {
 	outgoing
-	now    int64 // of the batch, as meters have it
 	client netip.AddrPort
 	number uint16
 	route  route
-	begun  bool // there is a route
 }
 
 // route is where a channel of a client's leads.
@@ -103,53 +109,76 @@ type route struct {
 
 // forward sends a client's ChannelData on, now or when the run is complete.
 func (l *listener) forward(d []byte, client netip.AddrPort) {
-	number, payload, ok := parseChannelData(d)
-	u := &l.up
 	drops := l.relay.drops
+	number, payload, ok := parseChannelData(d)
 	if !ok {
 		drops.channels.Add(1)
 		return
 	}
-	if !u.begun || u.number != number || u.client != client {
-		u.flush()
-		u.client, u.number, u.route, u.begun = client, number, l.routeOf(client, number), true
-		u.set(&u.route)
+	f := l.flows.last
+	if f == nil || f.number != number || f.client != client {
+		f = l.flow(client, number)
 	}
-	r := &u.route
+	now, r := l.flows.now, &f.route
 	switch {
 	case r.from == nil:
 		drops.channels.Add(1)
-	case !r.from.share.meter.takeAt(u.now, len(payload)):
+	case !r.from.share.meter.takeAt(now, len(payload)):
 		drops.overRate.Add(1)
 	case r.drop != nil:
 		r.drop.Add(1)
 	case r.to == nil:
-		u.append(nil, payload)
+		f.append(nil, payload)
 	case r.on == 0:
 		r.to.conn.enqueue(payload, r.from.announced)
-	case !r.to.share.meter.takeAt(u.now, channelHeader+len(payload)):
+	case !r.to.share.meter.takeAt(now, channelHeader+len(payload)):
 		drops.overRate.Add(1)
 	default:
-		binary.BigEndian.PutUint16(d, r.on)
-		u.append(nil, d[:channelHeader+len(payload)])
+		putChannelHeader(d, r.on, len(payload))
+		f.append(nil, d[:channelHeader+len(payload)])
 	}
 }
 
-// set makes the run's way the route's, if it leads to a socket.
-func (u *uplink) set(r *route) {
+// flow is the client's on the channel, begun if it is not there.
+func (l *listener) flow(client netip.AddrPort, number uint16) *flow {
+	fs := &l.flows
+	for i := range fs.used {
+		if f := &fs.all[i]; f.number == number && f.client == client {
+			fs.last = f
+			return f
+		}
+	}
+	if fs.used < len(fs.all) {
+		fs.last = &fs.all[fs.used]
+		fs.used++
+	} else {
+		fs.last = &fs.all[fs.next]
+		fs.next = (fs.next + 1) % len(fs.all)
+		fs.last.flush()
+	}
+	fs.last.client, fs.last.number = client, number
+	fs.last.begin(l.routeOf(client, number))
+	return fs.last
+}
+
+// begin makes the run's way the route's, if that leads to a socket.
+func (f *flow) begin(r route) {
+	f.route = r
 	switch {
 	case r.out == nil:
 	case r.to == nil:
-		u.begin(r.out, r.addr, &r.from.share.traffic, nil)
+		f.set(r.out, r.addr, &r.from.share.traffic, nil)
 	default:
-		u.begin(r.out, r.addr, &r.from.share.traffic, &r.to.share.traffic)
+		f.set(r.out, r.addr, &r.from.share.traffic, &r.to.share.traffic)
 	}
 }
 
-// stop sends all that was forwarded. Routes may change before the next.
-func (u *uplink) stop() {
-	u.flush()
-	u.begun = false
+// end sends all that was forwarded. Routes may change before the next packet.
+func (fs *flows) end() {
+	for i := range fs.used {
+		fs.all[i].flush()
+	}
+	fs.used, fs.next, fs.last = 0, 0, nil
 }
 
 // routeOf finds where a channel leads now.
@@ -195,10 +224,11 @@ func (r *relay) relayOf(ch *channel) *relayConn {
 	return other
 }
 
-// downlink is what a relay's reader forwards, out of one batch.
+// downlink is what a relay's reader forwards, out of one batch. Packets of
+// different peers make one run.
 type downlink struct {
 	outgoing
-	heads [2][channelHeader]byte // of the run's datagrams, and of a shorter last one
+	heads [udpbatch.MaxSegments][channelHeader]byte // of the run's datagrams
 }
 
 var downlinks = sync.Pool{New: func() any { return &downlink{outgoing: outgoing{run: udpbatch.NewRun()}} }}
@@ -209,7 +239,7 @@ func (c *relayConn) forward(b *udpbatch.Batch, a *allocation) {
 	defer downlinks.Put(down)
 	drops := c.relay.drops
 	down.drops = drops
-	down.begin(a.listener.Conn, a.client, nil, &c.share.traffic)
+	down.set(a.listener.Conn, a.client, nil, &c.share.traffic)
 	now := int64(time.Since(meterStart))
 	var peer netip.AddrPort
 	var number uint16
@@ -221,7 +251,6 @@ func (c *relayConn) forward(b *udpbatch.Batch, a *allocation) {
 			return
 		}
 		if from != peer {
-			down.flush()
 			peer = from
 			number, drop = c.admit(a, peer)
 		}
@@ -253,14 +282,10 @@ func (c *relayConn) admit(a *allocation, peer netip.AddrPort) (number uint16, dr
 
 // frame appends a packet as ChannelData.
 func (d *downlink) frame(number uint16, payload []byte) {
-	n := channelHeader + len(payload)
-	if !d.run.Fits(n) {
+	if !d.run.Fits(channelHeader + len(payload)) {
 		d.flush()
 	}
-	head := d.heads[0][:]
-	if d.run.Len() > 0 && n != d.run.Size() {
-		head = d.heads[1][:]
-	}
+	head := d.heads[d.run.Len()][:]
 	putChannelHeader(head, number, len(payload))
 	d.append(head, payload)
 }

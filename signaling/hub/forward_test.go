@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"github.com/pion/stun/v4"
 )
 
@@ -141,22 +142,26 @@ func TestForwardMixed(t *testing.T) {
 	a.bind(0x4fff, b.relayed)
 	b.bind(0x4abc, a.relayed)
 	h.admitted.hold(ida.network, f.member)
+	const count = 11 // and the relay: more than there are runs at a time
 	var peers []*line
-	for i := range 3 {
+	for i := range count {
 		peers = append(peers, listenLine(t, f.member))
 		a.bind(0x4000+uint16(i), peers[i].addr)
 	}
 	for round := range 20 {
-		want := make([][][]byte, 4)
+		want := make([][][]byte, count+1)
 		var all [][]byte
-		for i := range 60 {
-			to := rand.N(4)
+		sent := 0
+		for i := range 120 {
+			to := rand.N(1 + rand.N(count+1))
 			p := payloads(100, 100+rand.N(3))[1]
 			p[0] = byte(i)
 			want[to] = append(want[to], p)
 			channel := 0x4000 + uint16(to)
-			if to == 3 {
+			if to == count {
 				channel = 0x4fff
+			} else {
+				sent++
 			}
 			all = append(all, framed(channel, 0, p)...)
 		}
@@ -166,16 +171,16 @@ func TestForwardMixed(t *testing.T) {
 				t.Fatalf("round %d, peer %d: %v", round, i, err)
 			}
 		}
-		if err := differ(b.receive(len(want[3]), b.server), framed(0x4abc, 0, want[3]...)); err != nil {
+		if err := differ(b.receive(len(want[count]), b.server), framed(0x4abc, 0, want[count]...)); err != nil {
 			t.Fatalf("round %d, relay: %v", round, err)
 		}
 		for i, p := range peers {
 			p.send(a.relayed, want[i]...)
 		}
-		back := make([][][]byte, 3)
-		for _, d := range a.receive(len(want[0])+len(want[1])+len(want[2]), a.server) {
+		back := make([][][]byte, count)
+		for _, d := range a.receive(sent, a.server) {
 			channel, p, ok := parseChannelData(d)
-			if !ok || channel > 0x4002 {
+			if !ok || channel >= 0x4000+count {
 				t.Fatalf("channel %x, %v", channel, ok)
 			}
 			back[channel-0x4000] = append(back[channel-0x4000], p)
@@ -463,6 +468,35 @@ func TestForwardRate(t *testing.T) {
 		way.to.SetReadDeadline(time.Now().Add(patience))
 		way.to.count(passed)
 		way.to.quiet()
+	}
+}
+
+// What the kernel drops in front of a reader that is late is counted, of
+// listeners and of relays, once.
+func TestUnread(t *testing.T) {
+	h := startLineHub(t, loopback)
+	ida, _ := twoMembers()
+	f := relayFamilies[0]
+	a, peer := newCaller(t, h, ida, f.a), listenLine(t, f.member)
+	listener := a.conn.client.Load().listener
+	listener.SetReadBuffer(1)
+	a.conn.socket.SetReadBuffer(1)
+	flood := payloads(slices.Repeat([]int{1000}, 60)...)
+	missed := func(c *udpbatch.Conn) uint64 { n, _ := c.Missed(); return uint64(n) }
+	waitFor(t, "datagrams dropped", func() bool {
+		a.SetGSO(false) // the buffer takes one super-packet in any case
+		peer.SetGSO(false)
+		a.send(a.server, flood...)
+		peer.send(a.relayed, flood...)
+		return missed(listener.Conn) > 0 && missed(a.conn.socket) > 0
+	})
+	want := missed(listener.Conn) + missed(a.conn.socket)
+	for range 2 {
+		h.relay.countUnread()
+	}
+	a.conn.Close()
+	if n := h.relay.drops.unread.Load(); n != want {
+		t.Errorf("%d counted, want %d", n, want)
 	}
 }
 

@@ -216,6 +216,7 @@ func (h *Hub) housekeep(ctx context.Context) {
 			h.credentials.prune(now, h.relay.inUse)
 			h.relay.prune()
 			h.gate.sources.prune(now)
+			h.relay.countUnread()
 			h.drops.report(h.log)
 			if machine, err := machineAddrs(); err == nil {
 				h.relay.setMachine(machine)

@@ -162,6 +162,7 @@ func (r *relay) run(ctx context.Context) error {
 // which closes their relay sockets.
 func (r *relay) close() {
 	for _, l := range r.listeners {
+		l.unread.count(l.Conn, r.drops)
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			r.log.Warn("turn listener not closed", "err", err)
 		}

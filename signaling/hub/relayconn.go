@@ -33,6 +33,7 @@ type relayConn struct {
 	in        chan *packet
 
 	client atomic.Pointer[allocation] // nil: pion/turn has not made it yet
+	unread unread
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -164,6 +165,7 @@ func (c *relayConn) Close() error {
 			a.bindings.close()
 		}
 		c.relay.forget(c)
+		c.unread.count(c.socket, c.relay.drops)
 		err = c.socket.Close()
 	})
 	return err

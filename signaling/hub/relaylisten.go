@@ -26,8 +26,10 @@ type listener struct {
 
 	// The reader owns these.
 	batch   *udpbatch.Batch // being taken apart, or nil
-	up      uplink
+	flows   flows
 	request []byte // what pion/turn has just read
+
+	unread unread
 
 	mu          sync.RWMutex // guards allocations
 	allocations map[netip.AddrPort]*allocation
@@ -94,12 +96,15 @@ func (r *relay) openAll(port uint16) error {
 
 func newListener(r *relay, conn *udpbatch.Conn, public netip.Addr) *listener {
 	conn.SetBuffers(socketBuffer)
-	return &listener{
+	l := &listener{
 		Conn: conn, relay: r, public: public,
-		up:          uplink{outgoing: outgoing{drops: r.drops, run: udpbatch.NewRun()}},
 		allocations: make(map[netip.AddrPort]*allocation),
 		done:        make(chan struct{}),
 	}
+	for i := range l.flows.all {
+		l.flows.all[i].outgoing = outgoing{drops: r.drops, run: udpbatch.NewRun()}
+	}
+	return l
 }
 
 // bindAddrs says which local address stands for each public one. host is what
@@ -144,13 +149,13 @@ func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 		d, from, ok := l.batch.Next()
 		switch {
 		case !ok:
-			l.up.stop()
+			l.flows.end()
 			l.batch.Release()
 			l.batch = nil
 		case isChannelData(d):
 			l.forward(d, from)
 		default:
-			l.up.stop()
+			l.flows.end()
 			l.request = p[:copy(p, d)]
 			return len(l.request), net.UDPAddrFromAddrPort(from), nil
 		}
@@ -162,7 +167,7 @@ func (l *listener) read() (err error) {
 	for range maxReadErrors {
 		l.batch, err = l.ReadBatch()
 		if err == nil {
-			l.up.now = int64(time.Since(meterStart))
+			l.flows.now = int64(time.Since(meterStart))
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {

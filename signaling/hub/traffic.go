@@ -2,7 +2,10 @@ package hub
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
+
+	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
 // traffic counts datagrams that the relay has sent on, as they left: up to
@@ -43,6 +46,35 @@ func (r *relay) usage() (all usage, members map[identity]usage) {
 		members[owner], all = u, all.plus(u)
 	}
 	return all, members
+}
+
+// unread counts what one socket of the relay was too late for.
+type unread struct {
+	mu   sync.Mutex // guards seen
+	seen uint32
+}
+
+// count adds what came since the last time.
+func (u *unread) count(c *udpbatch.Conn, d *drops) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n, ok := c.Missed(); ok {
+		d.unread.Add(uint64(n - u.seen))
+		u.seen = n
+	}
+}
+
+// countUnread looks at all sockets. It is for a timer; each that closes is
+// looked at once more.
+func (r *relay) countUnread() {
+	for _, l := range r.listeners {
+		l.unread.count(l.Conn, r.drops)
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, c := range r.relays {
+		c.unread.count(c.socket, r.drops)
+	}
 }
 
 // logUsage says what was relayed, at the end.

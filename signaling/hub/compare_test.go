@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,13 +25,15 @@ import (
 	"github.com/pion/logging"
 	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
-	"golang.org/x/sys/unix"
 )
 
 // compareFor makes TestCompare run:
 //
 //	go test ./signaling/hub -run TestCompare -compare 2s -v
 var compareFor = flag.Duration("compare", 0, "compare the relay with pion/turn alone, each load for so long")
+
+// udpGRO is Linux's UDP_GRO.
+const udpGRO = 104
 
 // relayProcess, in the environment, makes the test binary a relay of a kind.
 const relayProcess = "P2PTUN_TEST_RELAY"
@@ -162,7 +165,7 @@ func (r *relayed) line(conn *net.UDPConn, joined bool) *line {
 	if !joined {
 		l.SetGSO(false)
 		raw, _ := conn.SyscallConn()
-		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 0) })
+		raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_UDP, udpGRO, 0) })
 	}
 	return l
 }
@@ -220,10 +223,8 @@ func TestCompare(t *testing.T) {
 	if *compareFor == 0 {
 		t.Skip("only with -compare 2s: it is a measurement")
 	}
-	own := unix.CPUSet{}
-	own.Set(0)
-	if err := unix.SchedSetaffinity(0, &own); err != nil {
-		t.Log(err)
+	if out, err := exec.Command("taskset", "-acp", "0", strconv.Itoa(os.Getpid())).CombinedOutput(); err != nil {
+		t.Skipf("%s: %v", out, err)
 	}
 	for _, joined := range []bool{false, true} {
 		for _, relay := range []struct{ kind, processors string }{{"pion", "1"}, {"1", "1"}, {"1", "0,1"}, {"2", "0,1"}} {
