@@ -63,13 +63,8 @@ func (l relayLoad) run(t *trial, ctx context.Context, s *relayServer) (string, e
 	}
 	defer peer.Close()
 	var clients []*turnClient
-	defer func() {
-		for _, c := range clients {
-			c.conn.Close()
-		}
-	}()
 	for i := range l.flows {
-		c, err := newTURNClient(t.a, s.addr, s.login(i), addrPort(peer.LocalAddr()))
+		c, err := t.newTURNClient(s.addr, s.login(i), addrPort(peer.LocalAddr()))
 		if err != nil {
 			return "", err
 		}

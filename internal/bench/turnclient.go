@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/p2ptun/p2ptun/internal/natlab"
 	"github.com/pion/stun/v4"
 )
 
@@ -36,18 +35,16 @@ const (
 )
 
 // newTURNClient allocates on a server (RFC 8656 section 7) and binds a channel
-// to a peer (section 12).
-func newTURNClient(host *natlab.Host, server netip.AddrPort, login turnLogin, to netip.AddrPort) (*turnClient, error) {
-	conn, err := dialUDP(host, server)
+// to a peer (section 12). Its socket stays open as long as the stage, as does
+// the allocation: no other gets its port.
+func (s *stage) newTURNClient(server netip.AddrPort, login turnLogin, to netip.AddrPort) (*turnClient, error) {
+	conn, err := dialUDP(s.a, server)
 	if err != nil {
 		return nil, err
 	}
+	s.closers = append(s.closers, conn)
 	c := &turnClient{conn: conn, login: login}
-	if err := c.open(to); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return c, nil
+	return c, c.open(to)
 }
 
 func (c *turnClient) open(to netip.AddrPort) error {
@@ -77,12 +74,13 @@ func (a peerAddress) AddTo(m *stun.Message) error {
 	return stun.XORMappedAddress{IP: ap.Addr().AsSlice(), Port: int(ap.Port())}.AddToAs(m, stun.AttrXORPeerAddress)
 }
 
-// ask makes a request until it has an answer, with credentials once the server
-// has told its realm and nonce (RFC 8489 section 9.2).
+// ask makes a request, with credentials once the server has told its realm and
+// nonce (RFC 8489 section 9.2).
 func (c *turnClient) ask(method stun.Method, attrs ...stun.Setter) (*stun.Message, error) {
-	for range requestTries {
+	for {
 		setters := append([]stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}, attrs...)
-		if c.nonce != nil {
+		known := c.nonce != nil
+		if known {
 			setters = append(setters, stun.NewUsername(c.login.username), c.realm, c.nonce,
 				stun.NewLongTermIntegrity(c.login.username, c.realm.String(), c.login.password))
 		}
@@ -90,22 +88,28 @@ func (c *turnClient) ask(method stun.Method, attrs ...stun.Setter) (*stun.Messag
 		if err != nil {
 			return nil, err
 		}
-		answer := c.try(m)
-		if answer == nil {
-			continue
-		}
-		if answer.Type.Class == stun.ClassSuccessResponse {
-			return answer, nil
+		answer, err := c.transact(m)
+		if err != nil || answer.Type.Class == stun.ClassSuccessResponse {
+			return answer, err
 		}
 		var code stun.ErrorCodeAttribute
 		if err := code.GetFrom(answer); err != nil {
 			return nil, err
 		}
-		if code.Code != stun.CodeUnauthorized && code.Code != stun.CodeStaleNonce || c.nonce != nil && code.Code == stun.CodeUnauthorized {
+		if known || code.Code != stun.CodeUnauthorized {
 			return nil, fmt.Errorf("refused: %v", code)
 		}
 		if err := errors.Join(c.nonce.GetFrom(answer), c.realm.GetFrom(answer)); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// transact sends a request, always the same one, until it has an answer.
+func (c *turnClient) transact(m *stun.Message) (*stun.Message, error) {
+	for range requestTries {
+		if answer := c.try(m); answer != nil {
+			return answer, nil
 		}
 	}
 	return nil, errors.New("no answer")
@@ -116,16 +120,14 @@ func (c *turnClient) try(m *stun.Message) *stun.Message {
 	defer c.conn.SetReadDeadline(time.Time{})
 	c.conn.SetReadDeadline(time.Now().Add(requestTime))
 	if _, err := c.conn.Write(m.Raw); err != nil {
-		time.Sleep(requestTime) // nobody listens there, as an earlier one was told
+		time.Sleep(requestTime / 10) // likewise, as an earlier one was told
 		return nil
 	}
 	buf := make([]byte, 1500)
 	for {
 		n, err := c.conn.Read(buf)
 		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				time.Sleep(requestTime / 10)
-			}
+			time.Sleep(requestTime / 10) // it may be that nobody listens yet
 			return nil
 		}
 		answer := &stun.Message{Raw: buf[:n]}
