@@ -21,8 +21,8 @@ type Handler interface {
 	STUN(b []byte, local netip.Addr, from netip.AddrPort)
 
 	// Channel returns the relay and the peer's address that ChannelData with
-	// this number belongs to, if it comes from a relay in use. It allocates
-	// nothing and takes no lock.
+	// this number belongs to, if it comes from a relay in use. It is asked for
+	// packets of the tunnel alone, allocates nothing and takes no lock.
 	Channel(number uint16, from netip.AddrPort) (r Relay, peer netip.AddrPort, ok bool)
 
 	// Datagram takes a datagram whose first byte is 0xC0 to 0xFF, from an

@@ -89,21 +89,13 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 	var from sender
 	for i, buf := range bufs {
 		p := buf[:sizes[i]]
-		k := classify(p)
-		inner, relayed := p, false
-		if k == kindChannelData {
-			if inner, relayed = b.unframe(p, a.From, &from); relayed {
-				k = classify(inner)
-			}
-		} else {
-			from.direct(a.From)
-		}
+		k, inner, relayed := b.unframe(p, a.From, &from)
 		sizes[i] = 0
 		switch {
 		case k == kindSealed:
 			b.sealed(inner, from.claim)
 		case k != kindWireGuard:
-			b.handle(k, p, relayed, a)
+			b.handle(k, p, a)
 		case !from.known(b):
 			b.counters.unknownSource.Add(1)
 		case isHandshake(inner) && !b.handshakeFor(from.owner, inner):
@@ -143,25 +135,33 @@ func (s *sender) known(b *Bind) bool {
 	return s.owner != nil
 }
 
-// unframe returns what ChannelData from an address carries, and makes s its
-// sender. It is false where that is no relay's in use, or no channel of ours.
-func (b *Bind) unframe(p []byte, from netip.AddrPort, s *sender) (inner []byte, ok bool) {
-	number := binary.BigEndian.Uint16(p)
-	if s.channel != number {
+// unframe tells what a datagram from an address is, and makes s its sender. If a
+// peer's relay has wrapped a packet of the tunnel, that is it; what else is in
+// ChannelData is for others to look at, who know what they asked for there.
+func (b *Bind) unframe(p []byte, from netip.AddrPort, s *sender) (k packetKind, inner []byte, relayed bool) {
+	if k = classify(p); k != kindChannelData {
+		s.direct(from)
+		return k, p, false
+	}
+	inner = p[channelHeaderSize:][:binary.BigEndian.Uint16(p[2:])]
+	wrapped := classify(inner)
+	if wrapped != kindWireGuard && wrapped != kindSealed {
+		return k, p, false
+	}
+	if number := binary.BigEndian.Uint16(p); s.channel != number {
 		r, peer, ok := b.handler.Channel(number, from)
 		if !ok {
-			return nil, false
+			return k, p, false
 		}
 		*s = sender{claim: claim{r, peer}, channel: number}
 	}
-	return p[channelHeaderSize:][:binary.BigEndian.Uint16(p[2:])], true
+	return wrapped, inner, true
 }
 
-// handle passes on what is not WireGuard's. What a relay has wrapped it gets
-// as it came: whoever asked for it there knows what it is.
-func (b *Bind) handle(k packetKind, p []byte, relayed bool, a udpbatch.Arrival) {
-	switch {
-	case relayed || k == kindSTUN || k == kindChannelData:
+// handle passes on what is not WireGuard's.
+func (b *Bind) handle(k packetKind, p []byte, a udpbatch.Arrival) {
+	switch k {
+	case kindSTUN, kindChannelData:
 		b.handler.STUN(p, a.Local, a.From)
 	default:
 		b.counters.junk.Add(1)
