@@ -83,7 +83,7 @@ func (c *checker) static() {
 	c.command("go vet", nil, "go", "vet", "./...")
 	c.command("staticcheck", nil, "go", "tool", "staticcheck", "./...")
 	for _, system := range []string{"darwin", "freebsd"} {
-		c.command("vet for "+system, []string{"GOOS=" + system, "CGO_ENABLED=0"}, "go", "vet", "./config", "./signaling/...", "./peer", "./tunnel", "./tun", "./cmd/...")
+		c.command("vet for "+system, []string{"GOOS=" + system, "CGO_ENABLED=0"}, "go", "vet", "./config", "./signaling/...", "./peer", "./tunnel", "./tun", "./cmd/...", "./internal/udpbatch")
 	}
 }
 

@@ -1,7 +1,9 @@
 package udpbatch
 
 import (
+	"bytes"
 	"errors"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -84,6 +86,68 @@ func TestRefusedForGood(t *testing.T) {
 		if tt.sent {
 			receive(t, in, 15)
 		}
+	}
+}
+
+// Datagrams beyond the path's MTU cannot be cut from one piece. They go one by
+// one, in fragments, and those that fit go on in one piece.
+func TestBeyondMTU(t *testing.T) {
+	smallLoopback(t, 1500)
+	for _, home := range homes {
+		in, out := listen(t, home), listen(t, home)
+		r := NewRun()
+		for _, size := range []int{1400, 4000, 9000, 1400} {
+			r.Reset(at(in))
+			var want [][]byte
+			for i := range 7 {
+				want = append(want, pattern(i, size))
+				r.Append(nil, want[i])
+			}
+			errno, err := r.sendJoined(out.raw, toSockaddr(&r.sys.name, r.to))
+			if err != nil || (errno == 0) != (size < 1500) {
+				t.Errorf("%d bytes in one piece: %v, %v", size, errno, err)
+			}
+			if errno == 0 {
+				receive(t, in, 7)
+			}
+			if n, err := out.WriteRun(r); n != 7 || err != nil {
+				t.Fatalf("%d bytes: sent %d: %v", size, n, err)
+			}
+			if got := receive(t, in, 7); !slices.EqualFunc(got, want, bytes.Equal) {
+				t.Errorf("%d bytes: they differ", size)
+			}
+		}
+		if !out.GSO() {
+			t.Error("one by one from now on")
+		}
+	}
+}
+
+// smallLoopback gives the test a network namespace, and in it a loopback of an
+// MTU. Its thread ends with the test.
+func smallLoopback(t *testing.T, mtu uint32) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		t.Skipf("no namespaces: %v", err)
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo.SetUint32(mtu)
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFMTU, lo); err != nil {
+		t.Fatal(err)
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -44,7 +44,7 @@ var compared = [2]identity{{node: config.NodeKey{1}}, {node: config.NodeKey{2}}}
 // listeners, or pion/turn as it comes. It says where it is, and credentials.
 func serveRelay(kind string) error {
 	if n, err := strconv.Atoi(kind); err == nil {
-		listenersPerAddress = n
+		listenersPerAddress = func() int { return n }
 		return serveHub()
 	}
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")

@@ -504,7 +504,7 @@ func TestUnread(t *testing.T) {
 // different ones reach each other.
 func TestListenersShareAnAddress(t *testing.T) {
 	was := listenersPerAddress
-	listenersPerAddress = 4
+	listenersPerAddress = func() int { return 4 }
 	defer func() { listenersPerAddress = was }()
 	h := startLineHub(t, loopback)
 	if n := len(h.relay.listeners); n != 4 {

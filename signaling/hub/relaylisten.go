@@ -46,9 +46,10 @@ const maxReadErrors = 1000
 // is taken before it is needed.
 const socketBuffer = 4 << 20
 
-// listenersPerAddress lets as many processors read at a time. It stays as it
-// is, or a client's packets would come to another listener than its allocation.
-var listenersPerAddress = min(runtime.GOMAXPROCS(0), 8)
+// listenersPerAddress lets as many processors read at a time. It is asked once:
+// with another number, clients would come to other listeners than their
+// allocations are at.
+var listenersPerAddress = func() int { return min(runtime.GOMAXPROCS(0), 8) }
 
 // open binds sockets for each public address: the address itself where this
 // machine has it, so that replies leave from where requests came to; else (a
@@ -74,14 +75,14 @@ func (r *relay) open() error {
 }
 
 func (r *relay) openAll(port uint16) error {
-	bound := make(map[netip.Addr]bool)
+	bound, each := make(map[netip.Addr]bool), listenersPerAddress()
 	for _, public := range r.public {
 		bind := r.binds[public]
 		if bound[bind] {
 			continue
 		}
 		bound[bind] = true
-		group, err := udpbatch.Listen(netip.AddrPortFrom(bind, port), listenersPerAddress)
+		group, err := udpbatch.Listen(netip.AddrPortFrom(bind, port), each)
 		if err != nil {
 			at := netip.AddrPortFrom(bind, port).String()
 			return listenError("STUN and TURN (UDP)", at, "--turn-listen", err)

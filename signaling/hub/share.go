@@ -70,6 +70,7 @@ func (r *relay) join(c *relayConn, owner identity) {
 	r.relays[addrPort(c.announced)] = c
 }
 
+// share is the owner's, which there is from its first allocation on.
 func (r *relay) share(owner identity) *share {
 	r.mu.Lock()
 	defer r.mu.Unlock()
