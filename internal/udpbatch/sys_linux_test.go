@@ -103,11 +103,10 @@ func TestBeyondMTU(t *testing.T) {
 				want = append(want, pattern(i, size))
 				r.Append(nil, want[i])
 			}
-			errno, err := r.sendJoined(out.raw, toSockaddr(&r.sys.name, r.to))
-			if err != nil || (errno == 0) != (size < 1500) {
-				t.Errorf("%d bytes in one piece: %v, %v", size, errno, err)
-			}
-			if errno == 0 {
+			switch err := out.WriteJoined(r); {
+			case (err == nil) != (size < 1500):
+				t.Errorf("%d bytes in one piece: %v", size, err)
+			case err == nil:
 				receive(t, in, 7)
 			}
 			if n, err := out.WriteRun(r); n != 7 || err != nil {
