@@ -103,11 +103,11 @@ func TestBeyondMTU(t *testing.T) {
 				want = append(want, pattern(i, size))
 				r.Append(nil, want[i])
 			}
-			errno, err := r.sendJoined(out.raw, toSockaddr(&r.sys.name, r.to))
-			if err != nil || (errno == 0) != (size < 1500) {
-				t.Errorf("%d bytes in one piece: %v, %v", size, errno, err)
+			err := out.WriteJoined(r)
+			if (err == nil) != (size < 1500) {
+				t.Errorf("%d bytes in one piece: %v", size, err)
 			}
-			if errno == 0 {
+			if err == nil {
 				receive(t, in, 7)
 			}
 			if n, err := out.WriteRun(r); n != 7 || err != nil {
