@@ -103,10 +103,11 @@ func TestBeyondMTU(t *testing.T) {
 				want = append(want, pattern(i, size))
 				r.Append(nil, want[i])
 			}
-			switch err := out.WriteJoined(r); {
-			case (err == nil) != (size < 1500):
+			err := out.WriteJoined(r)
+			if (err == nil) != (size < 1500) {
 				t.Errorf("%d bytes in one piece: %v", size, err)
-			case err == nil:
+			}
+			if err == nil {
 				receive(t, in, 7)
 			}
 			if n, err := out.WriteRun(r); n != 7 || err != nil {
