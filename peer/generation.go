@@ -41,6 +41,7 @@ type generation struct {
 	ufrag, pwd  string
 	remoteUfrag string // empty until started
 	started     time.Time
+	ours        bool // the peer has answered our offer
 
 	local  map[localKey]bool       // candidates taken so far
 	hosts  map[netip.AddrPort]bool // the host candidates among them
