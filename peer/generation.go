@@ -42,6 +42,7 @@ type generation struct {
 	remoteUfrag string // empty until started
 	started     time.Time
 	void        bool // of a run of the peer's that is over
+	ours        bool // the peer has answered our offer
 
 	local  map[localKey]bool       // candidates taken so far
 	hosts  map[netip.AddrPort]bool // the host candidates among them

@@ -89,8 +89,23 @@ const (
 
 var errOffers = errors.New("more offers than anybody needs")
 
+// crossFor is how long an offer may be late that the peer made before it answered
+// ours.
+const crossFor = time.Second
+
+// crossed says whether an offer of the peer's is likely to be void: ours stands,
+// as that of the Offerer does, and has just been answered. To follow it would
+// leave the peer alone in the session that is being checked. One that is none of
+// these comes again.
+func (l *loop) crossed(now time.Time) bool {
+	return l.p.cfg.Offerer && l.next != nil && l.next.ours && now.Sub(l.next.started) < crossFor
+}
+
 // open handles a sealed message of the peer.
 func (l *loop) open(sealed []byte, now time.Time) {
+	if signaling.IsOffer(sealed) && l.crossed(now) {
+		return
+	}
 	if signaling.IsOffer(sealed) && !l.offers.AllowN(now, 1) {
 		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, errOffers)
 		return
@@ -163,7 +178,7 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 		return err
 	}
 	l.next.trickle.described(l.offer.lines, len(d.Candidates))
-	l.offer = nil
+	l.offer, l.next.ours = nil, true
 	if err := l.next.start(d, l.p.cfg.Controlling, now); err != nil {
 		l.drop(now)
 		return err

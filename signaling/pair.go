@@ -264,15 +264,11 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 		return Event{}, errOld
 	}
 	p.SetRemoteEpoch(s.fromEpoch)
-	if s.session < p.lastAccepted {
+	if s.session <= p.lastAccepted {
 		return Event{}, errOld
 	}
 	if p.offered != nil && p.Lower() {
-		p.lastAccepted = s.session // it is void: a copy that comes after the answer to ours is late
 		return Event{Reply: p.offered.msg}, nil
-	}
-	if s.session == p.lastAccepted {
-		return Event{}, errOld
 	}
 	p.lastAccepted = s.session
 	p.offered = nil

@@ -2,23 +2,6 @@ package signaling
 
 import "testing"
 
-// An offer that crossed one that stands is void: copies of it that come later
-// start nothing, and get the one that stands as long as that is not answered.
-func TestPairVoidOffer(t *testing.T) {
-	low, high := newTestPairs(t)
-	stands, void := must2(t)(low.Offer([]byte("stands"))), must2(t)(high.Offer([]byte("void")))
-	for range 2 {
-		ev, err := low.Open(void)
-		if err != nil || ev.Kind != EventNone || string(ev.Reply) != string(stands) {
-			t.Fatalf("an offer that crosses: %v, %v", ev, err)
-		}
-	}
-	open(t, high, stands, EventOffer, "stands")
-	open(t, low, answer(t, high, "yes"), EventAnswer, "yes")
-	refused(t, low, void)
-	open(t, low, must2(t)(high.Offer([]byte("next"))), EventOffer, "next")
-}
-
 // An offer that the peer has given up and that comes late, or is held back by
 // the hub until then, starts a session at one side only. What the two share
 // stays in use until the peer shows that it has the new one as well.
