@@ -15,8 +15,24 @@ import (
 	"github.com/p2ptun/p2ptun/internal/udpbatch"
 )
 
-// socketBuffer is asked for in bytes, each way: 25 ms at 2 Gbit/s.
-const socketBuffer = 7 << 20
+// A socket's buffers in bytes, each way: 25 ms at 2 Gbit/s where there is memory
+// for it. The kernel fills them with what is not read in time, so on a router of
+// 128 MiB they are 2 MiB. It is all that grows with a machine's memory: a node
+// under load takes some 20 MB itself, whatever there is.
+const (
+	mostBuffer  = 7 << 20
+	leastBuffer = 1 << 20
+	bufferShare = 64 // of the machine's memory
+)
+
+// bufferSize is what a socket asks for on a machine with so much memory; 0: not
+// known.
+func bufferSize(memory uint64) int {
+	if memory == 0 {
+		return mostBuffer
+	}
+	return int(min(max(memory/bufferShare, leastBuffer), mostBuffer))
+}
 
 // packetConn is what a socket needs of *udpbatch.Conn; tests put others there.
 type packetConn interface {
@@ -122,7 +138,7 @@ func openSocket(network string, port *uint16, gso bool) (*socket, error) {
 		udp.Close()
 		return nil, fmt.Errorf("open the %s socket: %w", network, err)
 	}
-	c.SetBuffers(socketBuffer)
+	c.SetBuffers(bufferSize(machineMemory()))
 	c.Patient() // WireGuard's own queues are the place to drop
 	if !gso {
 		c.Plain()

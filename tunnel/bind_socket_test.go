@@ -9,6 +9,16 @@ import (
 	"testing"
 )
 
+func TestBufferSize(t *testing.T) {
+	for memory, want := range map[uint64]int{
+		0: 7 << 20, 32 << 20: 1 << 20, 128 << 20: 2 << 20, 256 << 20: 4 << 20, 1 << 30: 7 << 20, 1 << 40: 7 << 20,
+	} {
+		if got := bufferSize(memory); got != want {
+			t.Errorf("%d MiB of memory: buffers of %d bytes, want %d", memory>>20, got, want)
+		}
+	}
+}
+
 // TestBatchOverLoopback sends batches between two Binds through the kernel,
 // joined and not.
 func TestBatchOverLoopback(t *testing.T) {

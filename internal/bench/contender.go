@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -86,6 +87,9 @@ func contenders(o *options, bins []program) []contender {
 	all := []contender{{name: baseline, start: startWireGuard}}
 	for _, b := range bins {
 		all = append(all, contender{name: b.name + " direct", start: b.startDirect})
+		if runtime.NumCPU() > 1 {
+			all = append(all, contender{name: b.name + allProcessors, start: b.startOnAll})
+		}
 	}
 	for _, b := range bins {
 		all = append(all, contender{name: b.name + " relayed", start: b.startRelayed})

@@ -12,6 +12,7 @@ const (
 	goalDirectCPU   = 0.85 // × its CPU time per gigabyte
 	goalRelayed     = 0.6  // × the direct throughput
 	goalRelayedCPU  = 6    // CPU s/GB, all processes
+	goalOnAll       = 0.95 // × the throughput on all processors from the start, within the spread
 	goalMemory      = 80   // MB under TCP
 	goalHubByCoturn = 0.80 // × its CPU time per gigabyte
 	goalHubByPion   = 0.65 // × its CPU time per gigabyte
@@ -45,6 +46,11 @@ func (r *report) goals() (all []goal) {
 		add(goal{direct + ": throughput, of wireguard-go's", goalDirect, speed / base, false, direct}, base, speed)
 		baseCPU, cpu := value(r.results, baseline, "tcp1 cpu"), value(r.results, direct, "tcp1 cpu")
 		add(goal{direct + ": CPU s/GB, of wireguard-go's", goalDirectCPU, cpu / baseCPU, true, direct}, baseCPU, cpu)
+		onAll := b.name + allProcessors
+		for _, load := range []struct{ quantity, title string }{{"tcp1", "1 TCP stream"}, {"tcp8", "8 TCP streams"}} {
+			own, all := value(r.results, direct, load.quantity), value(r.results, onAll, load.quantity)
+			add(goal{direct + ": throughput of " + load.title + ", of that on all processors", goalOnAll, own / all, false, direct}, own, all)
+		}
 		for _, p := range []string{"a", "b"} {
 			memory := value(r.results, direct, "rss tcp "+p)
 			add(goal{fmt.Sprintf("%s: MB under TCP, node %s", direct, p), goalMemory, memory, true, ""}, memory)

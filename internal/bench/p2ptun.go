@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,6 +24,20 @@ const connectLimit = 30 * time.Second
 func (b program) startDirect(ctx context.Context, s *stage) error {
 	_, err := b.startNodes(ctx, s, peer.PathDirect, s.b, nil) // the hub has no part in a direct path
 	return err
+}
+
+// allProcessors is direct, on as many processors as there are from the start:
+// what a Go program does by itself.
+const allProcessors = " direct, all processors"
+
+func (b program) startOnAll(ctx context.Context, s *stage) error {
+	script := filepath.Join(s.dir, "p2ptun-on-all")
+	text := fmt.Sprintf("#!/bin/sh\nGOMAXPROCS=%d exec '%s' \"$@\"\n", runtime.NumCPU(), b.path)
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		return err
+	}
+	b.path = script
+	return b.startDirect(ctx, s)
 }
 
 func (b program) startRelayed(ctx context.Context, s *stage) error {
