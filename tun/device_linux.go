@@ -141,8 +141,7 @@ func (d *device) Write(bufs [][]byte, offset int) (int, error) {
 	w.merge(bufs)
 	var first error
 	for i := range w.runs {
-		w.out.iovs = w.message(bufs, i)
-		if _, err := w.out.now(d.raw); err != nil && first == nil {
+		if err := w.write(d.raw, bufs, i); err != nil && first == nil {
 			first = d.failed(err)
 		}
 	}
@@ -153,6 +152,25 @@ func (d *device) Write(bufs [][]byte, offset int) (int, error) {
 type writer struct {
 	merger
 	out *transfer
+}
+
+// write writes the i-th run. Kernels exist that refuse some runs (Linux 6.6.44
+// those with a shorter last packet): their packets go one by one.
+func (w *writer) write(c syscall.RawConn, bufs [][]byte, i int) error {
+	w.out.iovs = w.message(bufs, i)
+	_, err := w.out.now(c)
+	if w.runs[i].count == 1 || !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	w.restore(bufs, i)
+	err = nil
+	for j, more := w.runs[i].first, true; more; j, more = w.after(j) {
+		w.out.iovs = w.single(bufs[j])
+		if _, failed := w.out.now(c); failed != nil && err == nil {
+			err = failed
+		}
+	}
+	return err
 }
 
 var writers = sync.Pool{New: func() any { return &writer{out: newTransfer(unix.SYS_WRITEV)} }}

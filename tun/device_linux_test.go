@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,15 +91,22 @@ func carry(t testing.TB, a, b *device, packets [][]byte) (got [][]byte, pieces i
 	if n != len(packets) {
 		t.Fatalf("wrote %d of %d", n, len(packets))
 	}
+	return collect(t, b, len(packets))
+}
+
+// collect reads so many packets, and says in how many pieces they came.
+func collect(t testing.TB, b *device, count int) (got [][]byte, pieces int) {
+	t.Helper()
+	const offset = 16
 	bufs, sizes := make([][]byte, 128), make([]int, 128)
 	for i := range bufs {
 		bufs[i] = bytes.Repeat([]byte{0xEE}, 65535)
 	}
 	must(t, b.file.SetReadDeadline(time.Now().Add(10*time.Second)))
-	for len(got) < len(packets) {
+	for len(got) < count {
 		n, err := b.Read(bufs, sizes, offset)
 		if err != nil {
-			t.Fatalf("after %d of %d packets: %v", len(got), len(packets), err)
+			t.Fatalf("after %d of %d packets: %v", len(got), count, err)
 		}
 		if pieces++; n == 0 {
 			t.Fatal("a packet was taken for malformed")
@@ -242,6 +250,42 @@ func TestMixed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusing is a kernel that takes no joined packets.
+type refusing struct {
+	syscall.RawConn
+	w *writer
+}
+
+func (c refusing) Control(f func(fd uintptr)) error {
+	if len(c.w.out.iovs) > 1 {
+		c.w.out.n, c.w.out.err = 0, unix.EINVAL
+		return nil
+	}
+	return c.RawConn.Control(f)
+}
+
+// TestRefused: what a kernel does not take joined it gets one by one, as it was.
+func TestRefused(t *testing.T) {
+	a, b := virtualPair(t, false)
+	f := flow{options: 12}
+	packets := append(f.run(5, 1388), f.packet(100, 9, func(p []byte, h headers) { p[h.ip+tcpFlags] |= tcpPSH }))
+	w := &writer{out: newTransfer(unix.SYS_WRITEV)}
+	w.offset, w.udp = 16, true
+	var bufs [][]byte
+	for _, p := range packets {
+		bufs = append(bufs, append(make([]byte, 16, 65535), p...))
+	}
+	if w.merge(bufs); len(w.runs) != 1 {
+		t.Fatalf("%d runs, want 1", len(w.runs))
+	}
+	must(t, w.write(refusing{a.raw, w}, bufs, 0))
+	got, pieces := collect(t, b, len(packets))
+	if pieces != len(packets) {
+		t.Errorf("in %d pieces, want %d", pieces, len(packets))
+	}
+	compare(t, got, packets)
 }
 
 // TestReadDeadline: a reader is woken, and nothing is lost by it.

@@ -22,9 +22,10 @@ type merger struct {
 	runs   []run
 	next   []int16 // for each packet the one after it in its run
 	iovs   []unix.Iovec
-	plain  bool // nothing is joined
-	udp    bool // the kernel takes joined UDP
-	offset int  // where packets begin in their buffers
+	plain  bool      // nothing is joined
+	udp    bool      // the kernel takes joined UDP
+	offset int       // where packets begin in their buffers
+	head   [128]byte // headers of a run's first packet, before they were made those of all
 }
 
 // run is packets that go to the kernel as one.
@@ -142,22 +143,41 @@ func (r *run) append(p []byte, q *run) {
 // packet's headers to those of all.
 func (m *merger) message(bufs [][]byte, i int) []unix.Iovec {
 	r := &m.runs[i]
-	b := bufs[r.first][m.offset-virtioSize:]
-	head := (*virtio)(b)
-	*head = virtio{}
-	m.iovs = append(m.iovs[:0], iovec(b))
+	b := bufs[r.first]
+	m.iovs = m.single(b)
 	if r.count == 1 {
 		return m.iovs
 	}
-	p := b[virtioSize:]
+	head, p := (*virtio)(b[m.offset-virtioSize:]), b[m.offset:]
+	copy(m.head[:r.size], p)
 	head.describe(r.headers, r.segment)
 	if r.proto == protoTCP {
 		p[r.ip+tcpFlags] |= bufs[r.last][m.offset+r.ip+tcpFlags] & tcpPSH
 	}
 	r.setLength(p, r.total)
 	putSum(p[r.checksum():], fold(r.pseudo(p, r.total)))
-	for j := m.next[r.first]; j != 0; j = m.next[j] {
+	for j, more := m.after(r.first); more; j, more = m.after(j) {
 		m.iovs = append(m.iovs, iovec(bufs[j][m.offset+r.size:]))
 	}
 	return m.iovs
+}
+
+// single returns what is to be written for one packet by itself.
+func (m *merger) single(b []byte) []unix.Iovec {
+	b = b[m.offset-virtioSize:]
+	*(*virtio)(b) = virtio{}
+	return append(m.iovs[:0], iovec(b))
+}
+
+// restore undoes what message has changed.
+func (m *merger) restore(bufs [][]byte, i int) {
+	r := &m.runs[i]
+	copy(bufs[r.first][m.offset:], m.head[:r.size])
+}
+
+// after returns the packet after the j-th in its run, and false where there is
+// none.
+func (m *merger) after(j int) (next int, ok bool) {
+	next = int(m.next[j])
+	return next, next != 0
 }
