@@ -58,6 +58,7 @@ func TestThousandIdle(t *testing.T) {
 		seat.tell(&signaling.Presence{Online: page})
 	}
 	l.until(t, 30*time.Second, "a knows all", func() bool { return onlineAt(l, a) == thousand+1 })
+	l.until(t, 30*time.Second, "b has heard of all from a", func() bool { return len(s.nodes(b)) >= thousand+2 })
 	l.waitRest(a, b)
 
 	// Its garbage collector has its own pace; this is what is needed.
