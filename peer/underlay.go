@@ -25,6 +25,7 @@ type Socket interface {
 	// SetJoining says whether what is sent to a family of addresses may be
 	// joined.
 	SetJoining(ipv4, may bool)
+
 	// Probe is SendTo for a datagram that may not be fragmented, here or on
 	// the way. The error is syscall.EMSGSIZE for one that no link of this
 	// machine to there carries whole.
@@ -178,8 +179,9 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) {
 // node sends to.
 const maxServers = 12
 
-// SetServers replaces the servers in use by the first 12 that can be one.
-// One that stays keeps its allocation, whatever its new credentials: they are for the next one.
+// SetServers replaces the servers in use by the first 12 that can be one. One
+// that stays keeps its allocation, whatever its new credentials: they are for the
+// next one.
 func (u *Underlay) SetServers(servers []Server) {
 	u.mu.Lock()
 	old, keep := *u.servers.Load(), make(map[netip.AddrPort]*server)

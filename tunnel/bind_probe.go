@@ -14,14 +14,10 @@ func (b *Bind) Probe(p []byte, local netip.Addr, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	var control []byte
-	if src := b.sources.get(canonicalAddr(local)); src != nil && src.local.Is4() == to.Addr().Is4() {
-		control = src.control
-	}
 	w := sendings.Get().(*sending)
 	defer sendings.Put(w)
 	w.run.Reset(to)
-	w.run.From(control)
+	w.run.From(b.sources.get(canonicalAddr(local)).controlFor(to.Addr()))
 	w.run.Append(nil, p)
 	return s.WriteWhole(w.run)
 }

@@ -92,12 +92,12 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 		k, inner, relayed := b.unframe(p, a.From, &from)
 		sizes[i] = 0
 		switch {
-		case k == kindSealed:
-			b.sealed(inner, from.claim)
-		case k != kindWireGuard:
+		case k != kindWireGuard && k != kindSealed:
 			b.handle(k, p, a)
 		case !from.known(b):
 			b.counters.unknownSource.Add(1)
+		case k == kindSealed:
+			b.handler.Datagram(inner, from.owner)
 		case isHandshake(inner) && !b.handshakeFor(from.owner, inner):
 		default:
 			if relayed {
@@ -168,15 +168,6 @@ func (b *Bind) handle(k packetKind, p []byte, a udpbatch.Arrival) {
 	}
 }
 
-// sealed passes on a sealed datagram of a peer's.
-func (b *Bind) sealed(p []byte, from claim) {
-	if owner := b.claims.lookup(from); owner != nil {
-		b.handler.Datagram(p, owner)
-		return
-	}
-	b.counters.unknownSource.Add(1)
-}
-
 // relayedPacket is a WireGuard packet that waits for the device.
 type relayedPacket struct {
 	data []byte
@@ -190,25 +181,22 @@ var relayedPackets = sync.Pool{New: func() any { return new(relayedPacket) }}
 // It copies p and never blocks: when the device does not keep up the packet is
 // dropped and counted.
 func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
-	switch classify(p) {
-	case kindWireGuard:
-	case kindSealed:
-		b.sealed(p, claim{r, canonical(from)})
-		return
-	default:
+	k := classify(p)
+	if k != kindWireGuard && k != kindSealed {
 		b.counters.junk.Add(1)
 		return
 	}
 	owner := b.claims.lookup(claim{r, canonical(from)})
-	if owner == nil {
+	switch {
+	case owner == nil:
 		b.counters.unknownSource.Add(1)
-		return
+	case k == kindSealed:
+		b.handler.Datagram(p, owner)
+	case isHandshake(p) && !b.handshakeFor(owner, p):
+	default:
+		owner.use(p)
+		b.enqueue(owner, p)
 	}
-	if isHandshake(p) && !b.handshakeFor(owner, p) {
-		return
-	}
-	owner.use(p)
-	b.enqueue(owner, p)
 }
 
 // enqueue has the device get a copy of a packet of e's.

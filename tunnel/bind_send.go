@@ -91,10 +91,8 @@ func (b *Bind) write(bufs [][]byte, to netip.AddrPort, channel uint16, src *sour
 	if err != nil {
 		return err
 	}
-	if src == nil || src.control == nil || src.local.Is4() != to.Addr().Is4() {
-		return s.write(bufs, to, channel, nil)
-	}
-	if err = s.write(bufs, to, channel, src.control); isSourceError(err) {
+	control := src.controlFor(to.Addr())
+	if err = s.write(bufs, to, channel, control); control != nil && isSourceError(err) {
 		if retry := s.write(bufs, to, channel, nil); retry == nil {
 			b.sources.disown(src)
 			return nil

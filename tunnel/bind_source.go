@@ -66,6 +66,15 @@ func (s *sources) get(local netip.Addr) *source {
 	return src
 }
 
+// controlFor is the control message that sends from src to an address, nil where
+// the kernel is to choose: src is nil, given up, or of the other family.
+func (src *source) controlFor(to netip.Addr) []byte {
+	if src == nil || src.local.Is4() != to.Is4() {
+		return nil
+	}
+	return src.control
+}
+
 // learn takes note that a packet for local arrived on an interface. It
 // allocates only when that is news.
 func (s *sources) learn(local netip.Addr, ifindex int) {

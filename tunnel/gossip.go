@@ -232,8 +232,8 @@ func (n *Node) spread(taken []*signaling.Statement, fromHub bool) {
 // maxPush bounds what is pushed at once: statements times members.
 const maxPush = 5000
 
-// pushRecords tells the members that are active what this machine has just signed, where that is
-// not too much: they need not wait for the hub.
+// pushRecords tells the members that are active what this machine has just
+// signed, where that is not too much: they need not wait for the hub.
 func (n *Node) pushRecords(statements [][]byte) {
 	if len(statements)*len(n.active) > maxPush {
 		return

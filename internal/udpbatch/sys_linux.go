@@ -259,18 +259,14 @@ func (c *Conn) call(r *Run) error {
 func (c *Conn) WriteRun(r *Run) (sent int, err error) {
 	r.sys.namelen = toSockaddr(&r.sys.name, r.to)
 	if r.count > 1 && c.gso.Load() {
-		r.join()
-		err := c.call(r)
-		switch errno := r.sys.errno; {
-		case err != nil:
-			return 0, err
-		case errno == 0:
+		switch err := c.sendJoined(r); {
+		case err == nil:
 			return r.count, nil
-		case errno == unix.EIO:
+		case errors.Is(err, unix.EIO):
 			c.cuts.Store(false)
 			c.gso.Store(false)
-		case errno != unix.EINVAL && errno != unix.EMSGSIZE:
-			return 0, os.NewSyscallError("sendmsg", errno)
+		case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EMSGSIZE):
+			return 0, err
 		}
 	}
 	r.cut()
@@ -294,6 +290,11 @@ func (c *Conn) WriteJoined(r *Run) error {
 		return errors.ErrUnsupported
 	}
 	r.sys.namelen = toSockaddr(&r.sys.name, r.to)
+	return c.sendJoined(r)
+}
+
+// sendJoined sends the run, whose namelen is set, in one piece.
+func (c *Conn) sendJoined(r *Run) error {
 	r.join()
 	if err := c.call(r); err != nil || r.sys.errno == 0 {
 		return err
@@ -354,8 +355,7 @@ func (r *Run) cut() {
 				part++
 			}
 			n := min(need, len(rest))
-			s.iovecs[used].Base = &rest[0]
-			s.iovecs[used].SetLen(n)
+			s.iovecs[used] = iovec(rest[:n])
 			rest, need = rest[n:], need-n
 		}
 		h.SetIovlen(used - first)
