@@ -33,25 +33,25 @@ type joinedTest struct {
 // testJoined finds out whether the network carries what leaves joined. It is
 // false in decided where the server's silence says nothing.
 func (s *server) testJoined(ctx context.Context) (carried, decided bool) {
-	reached := make(map[[2]int]bool) // form and place in it
+	reached := make(map[int]bool) // places in all forms, one after the other
 	for range joinedRounds {
 		t := &joinedTest{answered: make(map[transactionID]bool), news: make(chan struct{}, 1)}
 		// One before and one after: a server that limits its answers says nothing.
 		alone := []*stun.Message{t.request(joinedSize), t.request(joinedSize)}
-		forms := make([][]*stun.Message, len(joinedForms))
-		for i, sizes := range joinedForms {
+		var joined []*stun.Message
+		var forms [][][]byte
+		for _, sizes := range joinedForms {
+			var form [][]byte
 			for _, n := range sizes {
-				forms[i] = append(forms[i], t.request(n))
+				m := t.request(n)
+				joined, form = append(joined, m), append(form, m.Raw)
 			}
+			forms = append(forms, form)
 		}
 		s.probe.setTest(t)
 		s.sendAlone(alone[0])
 		for _, form := range forms {
-			raw := make([][]byte, len(form))
-			for i, m := range form {
-				raw[i] = m.Raw
-			}
-			if err := s.underlay.socket.SendJoined(raw, s.addr); errors.Is(err, errors.ErrUnsupported) {
+			if err := s.underlay.socket.SendJoined(form, s.addr); errors.Is(err, errors.ErrUnsupported) {
 				s.probe.setTest(nil)
 				return true, false
 			}
@@ -61,14 +61,12 @@ func (s *server) testJoined(ctx context.Context) (carried, decided bool) {
 		if ctx.Err() != nil || !t.answered[alone[0].TransactionID] || !t.answered[alone[1].TransactionID] {
 			return true, false
 		}
-		for i, form := range forms {
-			for j, m := range form {
-				if t.answered[m.TransactionID] {
-					reached[[2]int{i, j}] = true
-				}
+		for i, m := range joined {
+			if t.answered[m.TransactionID] {
+				reached[i] = true
 			}
 		}
-		if len(reached) == len(joinedForms[0])+len(joinedForms[1]) {
+		if len(reached) == len(joined) {
 			return true, true
 		}
 	}
