@@ -84,31 +84,24 @@ func (r *report) failed(name string, err error) {
 // round gives each contender its turn.
 func (r *report) round(ctx context.Context, round int) {
 	last := round == r.rounds-1
-	for _, c := range r.contenders {
+	turn := func(name, skip string, try func() error) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case c.skip != "":
-			fmt.Printf("skipped: %s: %s\n", c.name, c.skip)
-			continue
+		case skip != "":
+			fmt.Printf("skipped: %s: %s\n", name, skip)
+			return
 		}
-		fmt.Printf("round %d of %d: %s\n", round+1, r.rounds, c.name)
-		if err := r.try(ctx, c, last); err != nil {
-			r.failed(fmt.Sprintf("%s, round %d", c.name, round+1), err)
+		fmt.Printf("round %d of %d: %s\n", round+1, r.rounds, name)
+		if err := try(); err != nil {
+			r.failed(fmt.Sprintf("%s, round %d", name, round+1), err)
 		}
 	}
+	for _, c := range r.contenders {
+		turn(c.name, c.skip, func() error { return r.try(ctx, c, last) })
+	}
 	for _, c := range r.relays {
-		switch {
-		case ctx.Err() != nil:
-			return
-		case c.skip != "":
-			fmt.Printf("skipped: relay %s: %s\n", c.name, c.skip)
-			continue
-		}
-		fmt.Printf("round %d of %d: relay alone: %s\n", round+1, r.rounds, c.name)
-		if err := r.tryRelay(ctx, c, last); err != nil {
-			r.failed(fmt.Sprintf("relay %s, round %d", c.name, round+1), err)
-		}
+		turn("relay alone: "+c.name, c.skip, func() error { return r.tryRelay(ctx, c, last) })
 	}
 }
 

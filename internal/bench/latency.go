@@ -18,15 +18,27 @@ func probes(seconds float64) int {
 	return max(int(seconds*float64(time.Second)/float64(pingPause)), 1)
 }
 
+// beside begins a TCP stream from a to b, if there is to be one; stop ends it.
+func (t *trial) beside(ctx context.Context, loaded bool) (stop func(), err error) {
+	if !loaded {
+		return func() {}, nil
+	}
+	b, err := startBulk(ctx, t.a, t.b, t.addr[1], 1)
+	if err != nil {
+		return nil, err
+	}
+	return func() { b.stop() }, nil
+}
+
 // pingStep measures the round trip to b, alone or beside a TCP stream.
 func pingStep(quantity string, loaded bool) func(*trial, context.Context) (string, error) {
 	return func(t *trial, ctx context.Context) (string, error) {
+		stop, err := t.beside(ctx, loaded)
+		if err != nil {
+			return "", err
+		}
+		defer stop()
 		if loaded {
-			b, err := startBulk(ctx, t.a, t.b, t.addr[1], 1)
-			if err != nil {
-				return "", err
-			}
-			defer b.stop()
 			if err := pause(ctx, t.warmUp); err != nil {
 				return "", err
 			}
@@ -51,13 +63,11 @@ func (t *trial) addPings(quantity string, trips []float64, sent int) string {
 // stream from a to b.
 func fairStep(quantity string, loaded bool) func(*trial, context.Context) (string, error) {
 	return func(t *trial, ctx context.Context) (string, error) {
-		if loaded {
-			b, err := startBulk(ctx, t.a, t.b, t.addr[1], 1)
-			if err != nil {
-				return "", err
-			}
-			defer b.stop()
+		stop, err := t.beside(ctx, loaded)
+		if err != nil {
+			return "", err
 		}
+		defer stop()
 		type result struct {
 			stream
 			err error
@@ -68,7 +78,7 @@ func fairStep(quantity string, loaded bool) func(*trial, context.Context) (strin
 			s, err := l.stream(ctx, nil)
 			flow <- result{s, err}
 		}()
-		err := pause(ctx, t.warmUp)
+		err = pause(ctx, t.warmUp)
 		var trips []float64
 		if err == nil {
 			trips, err = pings(ctx, t.a, t.addr[2], probes(t.seconds))

@@ -49,17 +49,23 @@ func (b *batch) segment(size int) {
 // send sends the first n buffers, and waits while the socket is full. It
 // returns how many have left.
 func (b *batch) send(c syscall.RawConn, n int) (sent int, err error) {
+	return b.transfer(c.Write, unix.SYS_SENDMMSG, n)
+}
+
+// transfer makes the system call as soon as the socket is ready for it, with
+// the first n headers, and returns how many the kernel has done.
+func (b *batch) transfer(ready func(func(fd uintptr) bool) error, trap uintptr, n int) (done int, err error) {
 	var errno syscall.Errno
-	waitErr := c.Write(func(fd uintptr) bool {
+	waitErr := ready(func(fd uintptr) bool {
 		for {
-			r, _, e := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[0])), uintptr(n), 0, 0, 0)
+			r, _, e := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&b.hdrs[0])), uintptr(n), 0, 0, 0)
 			switch e {
 			case unix.EINTR:
 				continue
 			case unix.EAGAIN:
 				return false
 			}
-			sent, errno = int(r), e
+			done, errno = int(r), e
 			return true
 		}
 	})
@@ -69,7 +75,7 @@ func (b *batch) send(c syscall.RawConn, n int) (sent int, err error) {
 	if errno != 0 {
 		return 0, errno
 	}
-	return sent, nil
+	return done, nil
 }
 
 // receive waits for datagrams and returns how many came; size and segmentSize
@@ -79,27 +85,7 @@ func (b *batch) receive(c syscall.RawConn) (n int, err error) {
 		b.hdrs[i].Hdr.Control = &b.oob[i][0]
 		b.hdrs[i].Hdr.SetControllen(len(b.oob[i]))
 	}
-	var errno syscall.Errno
-	waitErr := c.Read(func(fd uintptr) bool {
-		for {
-			r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[0])), uintptr(len(b.hdrs)), 0, 0, 0)
-			switch e {
-			case unix.EINTR:
-				continue
-			case unix.EAGAIN:
-				return false
-			}
-			n, errno = int(r), e
-			return true
-		}
-	})
-	if waitErr != nil {
-		return 0, waitErr
-	}
-	if errno != 0 {
-		return 0, errno
-	}
-	return n, nil
+	return b.transfer(c.Read, unix.SYS_RECVMMSG, len(b.hdrs))
 }
 
 // size is the length of the i-th buffer's content.
