@@ -59,10 +59,7 @@ func TestMTU(t *testing.T) {
 // The size is the path's, not the peer's.
 func TestMTUOfNewPath(t *testing.T) {
 	inLab(t, func(l *lab) {
-		k := l.pair(port(l), port(l))
-		l.lose(direct)
-		k.online()
-		k.connected(l, PathRelayed, time.Second)
+		k := l.relayedPair()
 		k.a.sized(time.Second, BasePayload, 1468)
 		k.a.link.Store(1412)
 		l.lose(nil)

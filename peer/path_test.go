@@ -36,12 +36,20 @@ func (k *link) stream(l *lab, d time.Duration) (lost int) {
 	return lost
 }
 
+// relayedPair are two nodes whose NATs would let a direct path through, if the
+// WAN did.
+func (l *lab) relayedPair() *link {
+	l.t.Helper()
+	k := l.pair(port(l), port(l))
+	l.lose(direct)
+	k.online()
+	k.connected(l, PathRelayed, time.Second)
+	return k
+}
+
 func TestRelayCarriesUntilDirectAnswers(t *testing.T) {
 	inLab(t, func(l *lab) {
-		k := l.pair(port(l), port(l))
-		l.lose(direct)
-		k.online()
-		k.connected(l, PathRelayed, time.Second)
+		k := l.relayedPair()
 		if lost := k.stream(l, 2*time.Second); lost > 0 {
 			t.Errorf("%d packets lost on the relayed path", lost)
 		}
@@ -56,10 +64,7 @@ func TestRelayCarriesUntilDirectAnswers(t *testing.T) {
 
 func TestPathMovesWithoutLoss(t *testing.T) {
 	inLab(t, func(l *lab) {
-		k := l.pair(port(l), port(l))
-		l.lose(direct)
-		k.online()
-		k.connected(l, PathRelayed, time.Second)
+		k := l.relayedPair()
 		l.after(time.Second, func() { l.lose(nil) })
 		if lost := k.stream(l, 4*time.Second); lost > 0 {
 			t.Errorf("%d packets lost while the path moved", lost)
@@ -217,10 +222,7 @@ func TestSilentPeerGetsNewSession(t *testing.T) {
 
 func TestUpgradeOfRelayedPath(t *testing.T) {
 	inLab(t, func(l *lab) {
-		k := l.pair(port(l), port(l))
-		l.lose(direct)
-		k.online()
-		k.connected(l, PathRelayed, time.Second)
+		k := l.relayedPair()
 		l.until(15*time.Second, "relayed pair nominated", func() bool { return k.a.Snapshot().ICE == "completed" })
 		l.lose(nil) // too late for this session
 		took := k.connected(l, PathDirect, time.Minute)

@@ -35,17 +35,24 @@ func TestBatchOverLoopback(t *testing.T) {
 				toB.SetPath(Path{Remote: netip.AddrPortFrom(netip.MustParseAddr(ip), portB)})
 				ofA.AddSource(nil, netip.AddrPortFrom(netip.MustParseAddr(ip), portA))
 
-				sent := dataPackets(slices.Repeat([]int{1400}, 100), []int{600, 1400, 1400, 32, 32})
-				if err := a.Send(sent, toB); err != nil {
-					t.Fatal(err)
-				}
-				for i, want := range sent {
-					got := next(t, fromA)
-					if !bytes.Equal(got.data, want) || got.from != ofA {
-						t.Fatalf("packet %d: %d bytes of %v, want %d of %v", i, len(got.data), got.from, len(want), ofA)
-					}
-				}
+				exchangeBatch(t, a, toB, fromA, ofA)
 			})
+		}
+	}
+}
+
+// exchangeBatch sends packets of several sizes to an endpoint of a's, and has them
+// come out of the other side in order, as they were, and from the peer.
+func exchangeBatch(t *testing.T, a *Bind, to *Endpoint, packets <-chan packet, from *Endpoint) {
+	t.Helper()
+	sent := dataPackets(slices.Repeat([]int{1400}, 100), []int{600, 1400, 1400, 32, 32})
+	if err := a.Send(sent, to); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range sent {
+		got := next(t, packets)
+		if !bytes.Equal(got.data, want) || got.from != from {
+			t.Fatalf("packet %d: %d bytes of %v, want %d of %v", i, len(got.data), got.from, len(want), from)
 		}
 	}
 }
@@ -71,16 +78,7 @@ func TestChannelOverLoopback(t *testing.T) {
 				}})
 				ofA.AddSource(h.relay, stranger)
 
-				sent := dataPackets(slices.Repeat([]int{1400}, 100), []int{600, 1400, 1400, 32, 32})
-				if err := a.Send(sent, toB); err != nil {
-					t.Fatal(err)
-				}
-				for i, want := range sent {
-					got := next(t, fromA)
-					if !bytes.Equal(got.data, want) || got.from != ofA {
-						t.Fatalf("packet %d: %d bytes of %v, want %d of %v", i, len(got.data), got.from, len(want), ofA)
-					}
-				}
+				exchangeBatch(t, a, toB, fromA, ofA)
 				for _, others := range [][]byte{stunMessage(1, 8), []byte("\x80junk")} {
 					if err := a.Send([][]byte{others}, toB); err != nil {
 						t.Fatal(err)

@@ -7,15 +7,22 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 )
 
-// TestConfirmedTime: a time that another member's clock agrees with is kept, and
-// no earlier one is believed; one that it does not agree with changes nothing.
-func TestConfirmedTime(t *testing.T) {
+// newClockNode is a node whose state can be stored.
+func newClockNode(t *testing.T) *gossiper {
+	t.Helper()
 	n := newGossipLab(t, "a").nodes["a"]
 	hub := config.Hub{URLs: []string{"wss://192.0.2.1:443"}, Key: config.NewHubKey().Public()}
 	var err error
 	if n.node, err = PrepareJoin(config.Invite{Hub: hub, Network: n.node.Network}, "a"); err != nil {
 		t.Fatal(err)
 	}
+	return n
+}
+
+// TestConfirmedTime: a time that another member's clock agrees with is kept, and
+// no earlier one is believed; one that it does not agree with changes nothing.
+func TestConfirmedTime(t *testing.T) {
+	n := newClockNode(t)
 	now := time.Now()
 	for _, off := range []time.Duration{2 * confirmWithin, -2 * confirmWithin} {
 		n.confirm(config.NodeKey{1}, now.Add(off))
@@ -46,12 +53,7 @@ func TestConfirmedTime(t *testing.T) {
 // TestBigStep: a machine whose clock is far ahead, by accident or by an attack,
 // is not believed for one member's saying so.
 func TestBigStep(t *testing.T) {
-	n := newGossipLab(t, "a").nodes["a"]
-	hub := config.Hub{URLs: []string{"wss://192.0.2.1:443"}, Key: config.NewHubKey().Public()}
-	var err error
-	if n.node, err = PrepareJoin(config.Invite{Hub: hub, Network: n.node.Network}, "a"); err != nil {
-		t.Fatal(err)
-	}
+	n := newClockNode(t)
 	now := time.Now()
 	before := now.Add(-2 * bigStep)
 	n.node.Confirmed = before

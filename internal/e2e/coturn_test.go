@@ -59,7 +59,7 @@ func (s *setup) coturn(name string, open bool) (host *natlab.Host, kill func()) 
 func (s *setup) relay(n *Node, server *natlab.Host, within time.Duration, what string, cond func(tunnel.RelayStatus) bool) {
 	s.t.Helper()
 	var last any
-	for deadline := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(within); ; {
 		st, err := n.Status(s.ctx)
 		if last = err; err == nil {
 			last = st.Self.Relays

@@ -80,9 +80,9 @@ func (l *hostileLab) withholds(t *testing.T) {
 	l.seat(l.a).tell(&signaling.Presence{Online: []signaling.Online{b.online}})
 }
 
-// withholdsAll: besides, the hub carries nothing that a and b tell each other.
-// They do by the path of their tunnel.
-func (l *hostileLab) withholdsAll(t *testing.T) {
+// carryNothing has the hub keep back revocations, and all that machines tell
+// each other.
+func (l *hostileLab) carryNothing() {
 	held := l.withhold(isRevocation)
 	l.evil.hostile(func(s *seat, up bool, m signaling.Message) []signaling.Message {
 		if _, ok := m.(*signaling.Signal); ok {
@@ -90,6 +90,12 @@ func (l *hostileLab) withholdsAll(t *testing.T) {
 		}
 		return held(s, up, m)
 	})
+}
+
+// withholdsAll: besides, the hub carries nothing that a and b tell each other.
+// They do by the path of their tunnel.
+func (l *hostileLab) withholdsAll(t *testing.T) {
+	l.carryNothing()
 	defer l.evil.hostile(nil)
 	l.must(l.a, "revoke", "m")
 	l.gone(t, l.m, seconds(5))
@@ -128,13 +134,7 @@ func TestNeighboursTell(t *testing.T) {
 	}
 	t.Logf("%d tunnels among %d machines", tunnels/2, machines)
 
-	held := l.withhold(isRevocation)
-	l.evil.hostile(func(s *seat, up bool, m signaling.Message) []signaling.Message {
-		if _, ok := m.(*signaling.Signal); ok {
-			return nil
-		}
-		return held(s, up, m)
-	})
+	l.carryNothing()
 	defer l.evil.hostile(nil)
 	out := all[machines-1]
 	l.must(l.a, "revoke", out.Name)
