@@ -243,8 +243,8 @@ func (n *Node) pushRecords(statements [][]byte) {
 	}
 }
 
-// someMembers chooses at random from those who may hear. The hub's word for who
-// is online is not needed: it could hide them.
+// someMembers chooses at random from those who may hear, those first who have been
+// heard. The hub's word for who is online is not needed: it could hide them.
 func (n *Node) someMembers(count int) []*active {
 	var some []*active
 	for _, m := range n.active {
@@ -253,6 +253,15 @@ func (n *Node) someMembers(count int) []*active {
 		}
 	}
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	slices.SortStableFunc(some, func(a, b *active) int {
+		switch {
+		case a.heard.IsZero() == b.heard.IsZero():
+			return 0
+		case b.heard.IsZero():
+			return -1
+		}
+		return 1
+	})
 	return some[:min(len(some), count)]
 }
 

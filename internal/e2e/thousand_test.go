@@ -28,7 +28,7 @@ const (
 // real machine is the node's neighbour, and comes to rest in seconds instead of
 // minutes. The other neighbours do not answer, and are tried in vain.
 func TestThousandIdle(t *testing.T) {
-	s := newSetupFor(t, 2*time.Minute, "info", "--plain-http")
+	s := newSetupFor(t, 3*time.Minute, "info", "--plain-http")
 	var err error
 	if s.rig.Bin, err = restingBinary(); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestThousandIdle(t *testing.T) {
 		seat.tell(&signaling.Presence{Online: page})
 	}
 	l.until(t, 30*time.Second, "a knows all", func() bool { return onlineAt(l, a) == thousand+1 })
-	l.until(t, 30*time.Second, "b has heard of all from a", func() bool { return len(s.nodes(b)) >= thousand+2 })
+	l.until(t, time.Minute, "b has heard of all from a", func() bool { return len(s.nodes(b)) >= thousand+2 })
 	l.waitRest(a, b)
 
 	// Its garbage collector has its own pace; this is what is needed.
