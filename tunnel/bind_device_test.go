@@ -294,8 +294,8 @@ func TestPathSwap(t *testing.T) {
 	}
 	<-sent
 	// Packets are counted where the relay takes them, some after a swap; so a
-	// third each is enough to show that both ways carried.
-	if got := relayA.carried.Load(); got < count/3 || got > 2*count/3 {
+	// quarter each is enough to show that both ways carried.
+	if got := relayA.carried.Load(); got < count/4 || got > 3*count/4 {
 		t.Errorf("the relay carried %d packets, want about half of %d", got, count)
 	}
 	if got := b.bind.Counters(); got != (Counters{}) {
