@@ -60,11 +60,13 @@ type loop struct {
 	path    choice    // the newest; its pair may be of a closed generation
 	hasPath bool
 
+	changes int // of the underlay, that were acted on
+
 	sizing sizing
 }
 
 func newLoop(p *Peer) *loop {
-	return &loop{p: p, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
+	return &loop{p: p, changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -142,6 +144,12 @@ func (l *loop) renewed(now time.Time) {
 // a session was made with is gone, or came after it was settled, the session
 // is made anew.
 func (l *loop) gather() {
+	if c := l.p.cfg.Underlay.changes(); c.count != l.changes {
+		l.changes = c.count
+		if l.current != nil || l.next != nil || l.resting != nil {
+			l.restart = c.why
+		}
+	}
 	for _, g := range []*generation{l.current, l.next} {
 		if g == nil {
 			continue

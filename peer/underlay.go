@@ -71,8 +71,15 @@ type Underlay struct {
 
 	mu       sync.RWMutex // guards all below
 	hosts    []netip.Addr
+	change   change
 	found    map[*server]found
 	watchers map[*Peer]func()
+}
+
+// change counts what has happened to the network under the node.
+type change struct {
+	count int
+	why   string // the last
 }
 
 // found is what one server has given.
@@ -165,14 +172,38 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) {
 	changed := !slices.Equal(u.hosts, hosts)
 	u.hosts = hosts
 	u.mu.Unlock()
-	if !changed {
-		return
+	if changed {
+		u.look()
+		u.notify()
 	}
+}
+
+// Changed says that the network may be another though the addresses are the same:
+// the default route has moved, the machine has slept. The servers are asked again,
+// and each session is made anew; the old paths stay until the new ones carry
+// traffic. why is for the log, as in "the default route has moved".
+func (u *Underlay) Changed(why string) {
+	u.mu.Lock()
+	u.change = change{u.change.count + 1, why}
+	u.mu.Unlock()
+	u.look()
+	u.notify()
+}
+
+// look has the servers asked what they see of this node, and what they still
+// have of it.
+func (u *Underlay) look() {
 	for _, s := range *u.servers.Load() {
 		s.poke()
 		signal(s.verify)
 	}
-	u.notify()
+}
+
+// changes returns the newest change.
+func (u *Underlay) changes() change {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.change
 }
 
 // maxServers bounds the servers in use: whoever names them decides where this
