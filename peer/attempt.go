@@ -5,10 +5,10 @@ import "time"
 // attempt begins a new generation if one is wanted now.
 func (l *loop) attempt(now time.Time) {
 	at, why := l.nextAttempt(now)
-	if at.IsZero() || at.After(now) {
+	if why == "" || at.After(now) {
 		return
 	}
-	l.restart = ""
+	l.restart, l.urgent = "", false
 	l.upgrade.tried(now)
 	l.p.cfg.Log.Debug("new ICE session", "why", why)
 	l.propose(now)
@@ -26,6 +26,8 @@ func (l *loop) nextAttempt(now time.Time) (at time.Time, why string) {
 	switch {
 	case !l.online:
 		return time.Time{}, ""
+	case l.restart != "" && l.urgent:
+		return l.retry.at(true), l.restart
 	case l.restart != "":
 		return l.lead(later(l.onlineSince, l.retry.at(true))), l.restart
 	case l.offer != nil:
@@ -76,7 +78,10 @@ func (l *loop) silence(now time.Time) time.Duration {
 
 // due is when the loop has to look again by itself; zero: never.
 func (l *loop) due(now time.Time) time.Time {
-	at, _ := l.nextAttempt(now)
+	at := l.proveAt(now)
+	if next, why := l.nextAttempt(now); why != "" {
+		at = sooner(at, later(next, now))
+	}
 	if l.offer != nil && l.online {
 		at = sooner(at, l.offer.due)
 	}

@@ -9,10 +9,9 @@ import (
 )
 
 const (
-	// validFor is how long a pair counts as valid after a response: six of
-	// the agent's keepalives (2 s), and more than the wait for a relayed
-	// pair's nomination, during which nobody checks that pair.
-	validFor = 12 * time.Second
+	// validFor is how long a pair counts as valid after a response: four of
+	// the agent's keepalives (2 s), and as many of our own.
+	validFor = 8 * time.Second
 
 	// An address that has not been heard from is checked as often as the agent
 	// likes for a second, then seldom: it may be nobody's that knows of us, but
@@ -20,6 +19,9 @@ const (
 	// the way keep what the first checks have opened for longer.
 	eagerChecks = 5
 	sparseWait  = time.Second
+
+	// lostAfter is when a check without an answer counts as lost.
+	lostAfter = 800 * time.Millisecond
 
 	// maxRemotes bounds the addresses one session of a peer may check from.
 	maxRemotes = 64
@@ -35,6 +37,9 @@ type checks struct {
 	changed func()                       // a pair became valid or was selected; must not block
 	told    func(*Relay, netip.AddrPort) // the peer is at this address; must not block
 
+	// heard is when data of the peer's last came from an address; must not block.
+	heard func(*Relay, netip.AddrPort) time.Time
+
 	mu          sync.Mutex // guards all below
 	remoteUfrag string
 	remotePwd   string
@@ -48,6 +53,8 @@ type checks struct {
 	roleKnown   bool
 	proof       func() // called at each authentic check; must not block
 	carried     []carried
+	doubting    bool // we do not hear the answer to our data: receipts say so
+	doubted     bool // the peer's said so, since takeDoubt
 }
 
 // carried says that a pair carried a padded check.
@@ -76,13 +83,19 @@ type pair struct {
 	sent     time.Time // newest request
 	tries    int       // requests so far
 	valid    time.Time // newest authentic response; zero: none yet
-	rtt      time.Duration
-	priority uint32 // of the remote candidate, from its checks; 0: not known
+	measure            // of the responses
+	priority uint32    // of the remote candidate, from its checks; 0: not known
+
+	told  time.Time // when the newest receipt came
+	heard time.Time // when the peer has heard data on it, by its receipts
+
+	outdated bool // it did not answer when it mattered
 }
 
 func newChecks(ufrag string, changed func(), source func(*Relay, netip.AddrPort)) *checks {
 	return &checks{
 		ufrag: ufrag, changed: changed, told: source, proof: func() {},
+		heard:     noTunnel{}.Heard,
 		announced: make(map[netip.AddrPort]announced),
 		pairs:     make(map[pairKey]*pair),
 		sources:   make(map[netip.AddrPort]bool),
@@ -128,12 +141,26 @@ func (s *checks) announce(addr netip.AddrPort, typ CandidateType, priority uint3
 	if old, ok := s.announced[addr]; !ok || old.priority < priority {
 		s.announced[addr] = announced{typ, priority}
 	}
+	for _, c := range s.conns {
+		s.pairUpLocked(c, addr)
+	}
+}
+
+// pairUpLocked makes a pair of what can be one. The agent pairs up what it is told
+// as well, but checks nothing new once it has nominated.
+func (s *checks) pairUpLocked(c *conn, remote netip.AddrPort) {
+	if c.local.Addr().Is4() == remote.Addr().Is4() {
+		s.pairLocked(pairKey{c, remote})
+	}
 }
 
 func (s *checks) addConn(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns = append(s.conns, c)
+	for remote := range s.announced {
+		s.pairUpLocked(c, remote)
+	}
 }
 
 // find returns the conn for a packet that came over relay (nil: the socket)
@@ -185,6 +212,9 @@ func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pairLocked(k)
+	if lost := p.sent; lost.After(p.valid) && now.Sub(lost) >= lostAfter {
+		p.missed()
+	}
 	p.sent = now
 	p.tries++
 	if role != nil {
@@ -204,9 +234,46 @@ func (s *checks) tooSoon(k pairKey, now time.Time) bool {
 func (s *checks) answered(k pairKey, now time.Time, rtt time.Duration) {
 	s.mu.Lock()
 	p := s.pairLocked(k)
-	p.valid, p.rtt = now, rtt
+	p.valid, p.outdated = now, false
+	p.measure.answered(rtt, 0)
 	s.mu.Unlock()
 	s.changed()
+}
+
+// reported takes the receipt of a check or an answer on k.
+func (s *checks) reported(k pairKey, r receipt, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pairLocked(k)
+	p.told = now
+	if r.age >= 0 {
+		p.heard = later(p.heard, now.Add(-r.age-p.rtt/2))
+	}
+	s.doubted = s.doubted || r.doubt
+}
+
+// doubts says whether we do not hear the answer to our data.
+func (s *checks) doubts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doubting
+}
+
+// doubt sets what doubts says.
+func (s *checks) doubt(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doubting = is
+}
+
+// takeDoubt says whether the peer has said that it does not hear the answer to its
+// data, since it was called last.
+func (s *checks) takeDoubt() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.doubted
+	s.doubted = false
+	return d
 }
 
 // asked notes an authentic request on k. It reports whether a check has to
@@ -265,7 +332,17 @@ func (s *checks) choose(k pairKey) {
 }
 
 func (p *pair) fresh(now time.Time) bool {
-	return !p.valid.IsZero() && now.Sub(p.valid) < validFor
+	return !p.valid.IsZero() && !p.outdated && now.Sub(p.valid) < validFor
+}
+
+// outdate ends the validity of pairs that have not answered since then, though all
+// were asked.
+func (s *checks) outdate(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.pairs {
+		p.outdated = p.valid.Before(since)
+	}
 }
 
 // newest is the time of the last response on any pair; zero: none yet.

@@ -27,12 +27,12 @@ func TestBestPair(t *testing.T) {
 	s.announce(ap("203.0.113.1:9"), Relayed, priority(prefRelayed, 9))
 	best := func(want pairKey, direct bool) {
 		t.Helper()
-		c, ok := s.best(now)
+		c, ok := s.best(now, verdict{})
 		if !ok || c.key != want || c.direct() != direct {
 			t.Errorf("best is %v %v, direct %v; want %v, direct %v", c.key, ok, c.direct(), want, direct)
 		}
 	}
-	if _, ok := s.best(now); ok {
+	if _, ok := s.best(now, verdict{}); ok {
 		t.Error("a best pair before any answered")
 	}
 	steps := []struct {
@@ -47,13 +47,13 @@ func TestBestPair(t *testing.T) {
 		{pairKey{host, ap("198.51.100.1:1")}, true},
 	}
 	for i, step := range steps {
-		s.answered(step.pair, now, time.Duration(100-20*i)*time.Millisecond)
+		s.answered(step.pair, now, max(100-20*time.Duration(i), 40)*time.Millisecond)
 		best(step.pair, step.direct)
 	}
 	s.choose(steps[4].pair)
 	best(steps[4].pair, true) // what the agent selected, while it is valid
 	now = now.Add(validFor)
-	if c, ok := s.best(now); ok {
+	if c, ok := s.best(now, verdict{}); ok {
 		t.Errorf("best is %v long after the last response", c.key)
 	}
 	s.answered(steps[0].pair, now, 0)
@@ -65,11 +65,11 @@ func TestRemoteIsNamedAsAnnounced(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s, host, _ := newTestChecks()
 	s.answered(pairKey{host, addr}, now, 0)
-	if c, _ := s.best(now); c.remoteType != PeerReflexive || !c.direct() {
+	if c, _ := s.best(now, verdict{}); c.remoteType != PeerReflexive || !c.direct() {
 		t.Errorf("%s, direct %v, want prflx and direct", c.remoteType, c.direct())
 	}
 	s.announce(addr, Relayed, 1)
-	if c, _ := s.best(now); c.remoteType != Relayed || c.direct() {
+	if c, _ := s.best(now, verdict{}); c.remoteType != Relayed || c.direct() {
 		t.Errorf("%s, direct %v, want relay", c.remoteType, c.direct())
 	}
 }

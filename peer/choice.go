@@ -4,21 +4,13 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"github.com/pion/ice/v4"
 )
 
+// A pair gives way to another with as many relays when that is faster by a fifth and
+// 5 ms, or, of relayed ones, when it has not answered for so much longer.
 const (
-	// A relayed pair gives way to another with as many relays when that is
-	// faster by a fifth and 5 ms, or when it has not answered for so much
-	// longer: two of the agent's keepalives.
 	fasterBy = 5 * time.Millisecond
 	lateBy   = 5 * time.Second
-
-	// Beside the path, when that is relayed, so many relayed pairs are checked
-	// this often, so that one that is better, or works still, takes over.
-	maxStandby   = 6
-	standbyEvery = 3 * time.Second
 )
 
 // choice is a valid pair, described.
@@ -27,8 +19,11 @@ type choice struct {
 	remoteType CandidateType
 	nominated  bool // the agent has nominated a pair that is valid, this or another
 	valid      time.Time
-	rtt        time.Duration
-	rank       uint64 // RFC 8445 section 6.1.2.3, without the role's bit
+	told       time.Time     // when the newest receipt came
+	heard      time.Time     // when the peer has heard data on it
+	rtt        time.Duration // smoothed
+	cost       time.Duration // what round trip and loss make of it
+	rank       uint64        // RFC 8445 section 6.1.2.3, without the role's bit
 }
 
 // relays is how many relays the pair leads through: ours, the peer's, or both.
@@ -45,8 +40,10 @@ func (c choice) relays() (n int) {
 // direct says that neither end of the pair is a relay.
 func (c choice) direct() bool { return c.relays() == 0 }
 
-func (c choice) path() Path {
-	return Path{Local: c.key.conn.source(), Remote: c.key.remote, Relay: c.key.conn.relay}
+func (c choice) path() Path { return c.key.path() }
+
+func (k pairKey) path() Path {
+	return Path{Local: k.conn.source(), Remote: k.remote, Relay: k.conn.relay}
 }
 
 // beats says that c is worth a move of the path away from d: it leads through
@@ -55,7 +52,13 @@ func (c choice) beats(d choice) bool {
 	if c.relays() != d.relays() {
 		return c.relays() < d.relays()
 	}
-	return !c.direct() && c.rtt+max(fasterBy, d.rtt/5) <= d.rtt
+	return c.cost+max(fasterBy, d.cost/5) <= d.cost
+}
+
+// returns says that c, which d has beaten, is about as fast again, and of a better
+// kind: the LAN, say, against the way around it.
+func (c choice) returns(d choice) bool {
+	return c.direct() && d.direct() && c.rank > d.rank && c.cost <= d.cost+fasterBy/2
 }
 
 // compare orders choices; it never calls two pairs equal, so the choice among
@@ -64,35 +67,72 @@ func (c choice) beats(d choice) bool {
 func (c choice) compare(d choice) int {
 	by := cmp.Compare(d.relays(), c.relays())
 	if by == 0 && !c.direct() {
-		by = cmp.Compare(d.rtt, c.rtt)
+		by = cmp.Compare(d.cost, c.cost)
 	}
 	return cmp.Or(by, cmp.Compare(c.rank, d.rank), c.key.remote.Compare(d.key.remote),
 		c.key.conn.local.Compare(d.key.conn.local))
 }
 
-// best returns the pair to send on: the agent's, while it is valid and none beats
-// it; else the best valid one.
-func (s *checks) best(now time.Time) (choice, bool) {
+// verdict is what data has shown of pairs, where checks do not say enough.
+type verdict struct {
+	since time.Time       // what has carried data since, or answered, comes before the rest; zero: all is as good
+	avoid func(Path) bool // what answers checks and carries no data; nil: nothing
+}
+
+// best returns the pair to send on: the agent's, which both sides have, while it is
+// valid and none beats it; else the best valid one, or the one chosen last while
+// that is about as good.
+func (s *checks) best(now time.Time, v verdict) (choice, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	valid := s.validLocked(now)
+	valid := v.prefer(s.validLocked(now))
 	if len(valid) == 0 {
 		return choice{}, false
 	}
 	best := valid[0]
+	for _, c := range valid {
+		if c.beats(best) {
+			best = c
+		}
+	}
+	chosen, known := find(valid, s.chosen)
 	if c, ok := find(valid, s.selected); ok {
-		// Both sides have it, so it is kept if it is about as good.
-		if chosen, ok := find(valid, s.chosen); ok && chosen.beats(c) {
+		if known && chosen.beats(c) {
 			c = chosen
 		}
 		if !best.beats(c) {
 			best = c
 		}
-	} else if c, ok := find(valid, s.chosen); ok && !c.direct() && !best.beats(c) {
-		best = c
+	} else if known && !best.beats(chosen) && !best.returns(chosen) {
+		best = chosen
 	}
 	s.chosen = best.key
 	return best, true
+}
+
+// prefer leaves of valid pairs those that are to be chosen from.
+func (v verdict) prefer(valid []choice) []choice {
+	if v.avoid != nil {
+		valid = some(valid, func(c choice) bool { return !v.avoid(c.path()) })
+	}
+	if v.since.IsZero() {
+		return valid
+	}
+	valid = some(valid, func(c choice) bool { return !c.valid.Before(v.since) })
+	return some(valid, func(c choice) bool { return !c.heard.Before(v.since) })
+}
+
+// some returns those that fit, or all where none does.
+func some(all []choice, fits func(choice) bool) (fit []choice) {
+	for _, c := range all {
+		if fits(c) {
+			fit = append(fit, c)
+		}
+	}
+	if len(fit) == 0 {
+		return all
+	}
+	return fit
 }
 
 func find(all []choice, k pairKey) (choice, bool) {
@@ -101,6 +141,13 @@ func find(all []choice, k pairKey) (choice, bool) {
 		return choice{}, false
 	}
 	return all[i], true
+}
+
+// valid returns the valid pairs, best first.
+func (s *checks) validNow(now time.Time) []choice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.validLocked(now)
 }
 
 // validLocked returns the valid pairs, best first. A relayed one that is late
@@ -123,37 +170,6 @@ func (s *checks) validLocked(now time.Time) []choice {
 	return valid
 }
 
-// standby returns the pairs that are to be checked now, beside what the agent
-// does, the role to do it under, and when to ask again; zero: not, as things
-// stand. While the path is relayed, others that are good for it are kept valid;
-// and so is a path that is not the agent's.
-func (s *checks) standby(now time.Time) (due []pairKey, role ice.AttrControl, next time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	valid := s.validLocked(now)
-	chosen, ok := find(valid, s.chosen)
-	if !ok || !s.roleKnown {
-		return nil, role, time.Time{}
-	}
-	kept := []choice{chosen}
-	for _, c := range valid {
-		if !chosen.direct() && !c.direct() && c.key != s.chosen && len(kept) <= maxStandby {
-			kept = append(kept, c)
-		}
-	}
-	for _, c := range kept {
-		at := s.pairs[c.key].sent.Add(standbyEvery)
-		if c.key == s.selected {
-			continue // the agent's keepalives do it
-		}
-		if !at.After(now) {
-			due, at = append(due, c.key), now.Add(standbyEvery)
-		}
-		next = sooner(next, at)
-	}
-	return due, s.role, next
-}
-
 func (s *checks) describeLocked(k pairKey, p *pair, now time.Time) choice {
 	remote, ok := s.announced[k.remote]
 	if !ok {
@@ -163,6 +179,6 @@ func (s *checks) describeLocked(k pairKey, p *pair, now time.Time) choice {
 	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
 	return choice{
 		key: k, remoteType: remote.typ, nominated: selected != nil && selected.fresh(now),
-		valid: p.valid, rtt: p.rtt, rank: lo<<32 + 2*hi,
+		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, cost: p.cost(), rank: lo<<32 + 2*hi,
 	}
 }

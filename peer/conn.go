@@ -143,19 +143,6 @@ func (c *conn) send(b []byte, to netip.AddrPort) {
 	}
 }
 
-// check sends a Binding request of our own, which the agent knows nothing of;
-// its response makes the pair valid. It is the triggered check of RFC 8445
-// section 7.3.1.4 where the agent sends none.
-func (c *conn) check(to netip.AddrPort, role ice.AttrControl) {
-	m, err := c.request(role)
-	if err != nil {
-		c.mux.drops.unsent.Add(1)
-		return
-	}
-	c.mux.sent(pairKey{c, to}, m.TransactionID, nil)
-	c.send(m.Raw, to)
-}
-
 // request makes a Binding request of our own, with first before all else.
 func (c *conn) request(role ice.AttrControl, first ...stun.Setter) (*stun.Message, error) {
 	ufrag, pwd := c.checks.credentials()

@@ -58,8 +58,9 @@ type localKey struct {
 
 // newGeneration makes a session with the candidates known now. poke is called
 // when something changed that the loop should see, source for each address at
-// which the peer proved to be; neither may block.
-func newGeneration(u *Underlay, poke func(), source func(*Relay, netip.AddrPort)) (*generation, error) {
+// which the peer proved to be, heard for when its data last came from there; none
+// may block.
+func newGeneration(u *Underlay, poke func(), source func(*Relay, netip.AddrPort), heard func(*Relay, netip.AddrPort) time.Time) (*generation, error) {
 	g := &generation{
 		underlay: u,
 		pwd:      rand.Text(),
@@ -70,7 +71,7 @@ func newGeneration(u *Underlay, poke func(), source func(*Relay, netip.AddrPort)
 	for {
 		g.ufrag = rand.Text()[:8]
 		g.checks = newChecks(g.ufrag, poke, source)
-		g.checks.pwd = g.pwd
+		g.checks.pwd, g.checks.heard = g.pwd, heard
 		if u.mux.register(g.checks) {
 			break
 		}
@@ -211,17 +212,17 @@ func (g *generation) asked(m *stun.Message, local, remote ice.Candidate, _ *ice.
 	_ = priority.GetFrom(m) // without it: 0, the worst
 	check, role := g.checks.asked(pairKey{c, addr}, uint32(priority), c.received(), time.Now())
 	if check {
-		c.check(addr, role)
+		c.ask(addr, role)
 	}
 	return false // the agent shall not select anything for it
 }
 
-// keep checks what is to stay valid beside the agent's pair, and returns when to
-// do it again; zero: not, as things stand.
-func (g *generation) keep(now time.Time) time.Time {
-	due, role, next := g.checks.standby(now)
+// keep checks what is to be, and returns when to do it again; zero: not, as things
+// stand.
+func (g *generation) keep(now time.Time, e eagerness) time.Time {
+	due, role, next := g.checks.schedule(now, e)
 	for _, k := range due {
-		k.conn.check(k.remote, role)
+		k.conn.ask(k.remote, role)
 	}
 	return next
 }
@@ -232,7 +233,7 @@ func (g *generation) state(now time.Time) string {
 	if g.started.IsZero() {
 		return "new"
 	}
-	c, ok := g.checks.best(now)
+	c, ok := g.checks.best(now, verdict{})
 	switch {
 	case ok && c.nominated:
 		return "completed"

@@ -59,7 +59,7 @@ func TestCheckAnswersCheck(t *testing.T) {
 			u := NewUnderlay(UnderlayConfig{Socket: out, Port: testLocal.Port()})
 			u.SetAddresses([]netip.Addr{testLocal.Addr()})
 			told := make(chan netip.AddrPort, 10)
-			g, err := newGeneration(u, func() {}, func(_ *Relay, a netip.AddrPort) { told <- a })
+			g, err := newGeneration(u, func() {}, func(_ *Relay, a netip.AddrPort) { told <- a }, noTunnel{}.Heard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestHandleRefusesAddresses(t *testing.T) {
 		out := outgoing{make(chan stun.Message, 1000)}
 		u := NewUnderlay(UnderlayConfig{Socket: out, Port: testLocal.Port(), Allow: func(a netip.Addr) bool { return a != testRemote.Addr() }})
 		u.SetAddresses([]netip.Addr{testLocal.Addr()})
-		g, err := newGeneration(u, func() {}, func(_ *Relay, a netip.AddrPort) { t.Errorf("%s was told as a source", a) })
+		g, err := newGeneration(u, func() {}, func(_ *Relay, a netip.AddrPort) { t.Errorf("%s was told as a source", a) }, noTunnel{}.Heard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestEarlyChecksWait(t *testing.T) {
 		out := outgoing{make(chan stun.Message, 1000)}
 		u := NewUnderlay(UnderlayConfig{Socket: out, Port: testLocal.Port()})
 		u.SetAddresses([]netip.Addr{testLocal.Addr()})
-		g, err := newGeneration(u, func() {}, func(*Relay, netip.AddrPort) {})
+		g, err := newGeneration(u, func() {}, func(*Relay, netip.AddrPort) {}, noTunnel{}.Heard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestEarlyChecksWait(t *testing.T) {
 
 func TestAgentOpensNothing(t *testing.T) {
 	u := NewUnderlay(UnderlayConfig{Socket: outgoing{}, Port: 1})
-	g, err := newGeneration(u, func() {}, func(*Relay, netip.AddrPort) {})
+	g, err := newGeneration(u, func() {}, func(*Relay, netip.AddrPort) {}, noTunnel{}.Heard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -222,6 +222,8 @@ type node struct {
 	mu   sync.Mutex
 	got  map[string]time.Time // payloads received
 	seen map[source]bool      // sources told by OnSource
+
+	onData func(r *Relay, from netip.AddrPort, payload string) // takes what comes of the tunnel, too; nil: nobody does
 }
 
 type source struct {
@@ -253,7 +255,7 @@ func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig))
 	l.must(err)
 	c := UnderlayConfig{
 		Socket: n, Port: nodePort, Log: l.log.With("node", addr),
-		OnRelayed: func(_ *Relay, _ netip.AddrPort, b []byte) { n.record(b) },
+		OnRelayed: func(r *Relay, from netip.AddrPort, b []byte) { n.record(r, from, b) },
 	}
 	for _, o := range opts {
 		o(&c)
@@ -335,7 +337,7 @@ func (n *node) read() {
 			continue
 		}
 		if isData(b[:k]) {
-			n.record(b[:k])
+			n.record(nil, from.(*net.UDPAddr).AddrPort(), b[:k])
 			continue
 		}
 		n.underlay.Handle(b[:k], n.addr.Addr(), from.(*net.UDPAddr).AddrPort())
@@ -347,10 +349,15 @@ var dataHeader = []byte{4, 0, 0, 0}
 
 func isData(b []byte) bool { return bytes.HasPrefix(b, dataHeader) }
 
-func (n *node) record(b []byte) {
+func (n *node) record(r *Relay, from netip.AddrPort, b []byte) {
+	payload := string(bytes.TrimPrefix(b, dataHeader))
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.got[string(bytes.TrimPrefix(b, dataHeader))] = time.Now()
+	n.got[payload] = time.Now()
+	onData := n.onData
+	n.mu.Unlock()
+	if onData != nil {
+		onData(r, canonical(from), payload)
+	}
 }
 
 func (n *node) received(payload string) bool {

@@ -52,13 +52,23 @@ type loop struct {
 	proof   func() // call it when the peer shows that it has our answer
 
 	resting *resting // instead of current
-	restart string   // why a new generation is wanted at once; empty: it is not
+	restart string   // why a new generation is wanted; empty: it is not
+	urgent  bool     // and at once, whoever offers as a rule
 	retry   retry
 	upgrade upgrade
 
 	keepAt  time.Time // when current wants keep again; zero: not
 	path    choice    // the newest; its pair may be of a closed generation
 	hasPath bool
+	movedAt time.Time // the path's begin
+
+	trial    trial // of the path
+	doubts   doubts
+	flowed   time.Time // when there was data last
+	heard    time.Time // when the peer has heard data on the path
+	unheard  time.Time // the first data on the path that it has not, as far as is known
+	spreadTo []Path
+	spreadAt time.Time // when spread has to look again; zero: not
 
 	changes int // of the underlay, that were acted on
 
@@ -66,7 +76,7 @@ type loop struct {
 }
 
 func newLoop(p *Peer) *loop {
-	return &loop{p: p, changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
+	return &loop{p: p, doubts: make(doubts), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -83,7 +93,11 @@ func (l *loop) run(ctx context.Context) {
 		now := time.Now()
 		l.take(l.p.in.take(), now)
 		l.gather()
+		l.prove(now)
 		l.choose(now)
+		l.judge(now)
+		l.spread(now)
+		l.keep(now)
 		l.probe(now)
 		l.expire(now)
 		l.attempt(now)
@@ -147,7 +161,7 @@ func (l *loop) gather() {
 	if c := l.p.cfg.Underlay.changes(); c.count != l.changes {
 		l.changes = c.count
 		if l.current != nil || l.next != nil || l.resting != nil {
-			l.restart = c.why
+			l.restartNow(c.why)
 		}
 	}
 	for _, g := range []*generation{l.current, l.next} {
@@ -159,45 +173,57 @@ func (l *loop) gather() {
 		gone := g.stale()
 		if g == l.current && l.next == nil && (len(g.hosts) != before || gone) ||
 			g == l.next && gone {
-			l.restart = "addresses changed"
+			l.restartNow("addresses changed")
 		}
 	}
 	if l.resting != nil && l.next == nil && l.resting.stale(l) {
-		l.restart = "addresses changed"
+		l.restartNow("addresses changed")
 	}
 	// Of a relayed path, the peer may be the one that uses our relay.
 	if l.hasPath && !l.path.direct() && l.current != nil && l.next == nil && l.current.lostRelay() {
-		l.restart = "relay lost"
+		l.restartNow("relay lost")
 	}
 }
+
+// restartNow asks for a new generation at once, for what this side alone may know.
+func (l *loop) restartNow(why string) { l.restart, l.urgent = why, true }
 
 // choose moves the path to the best pair there is. It never takes it away.
 func (l *loop) choose(now time.Time) {
 	if l.next != nil {
-		if c, ok := l.next.checks.best(now); ok && l.takesOver(c, now) {
+		if c, ok := l.next.checks.best(now, verdict{avoid: l.doubts.avoid}); ok && l.takesOver(c, now) {
 			l.promote()
 		}
 	}
 	if l.current == nil {
 		return
 	}
-	l.keepAt = time.Time{}
-	c, ok := l.current.checks.best(now)
+	c, ok := l.current.checks.best(now, l.verdict())
 	if !ok {
 		return
 	}
 	moved := !l.hasPath || c.path() != l.path.path()
 	nominated := c.nominated && (moved || !l.path.nominated)
 	l.path, l.hasPath = c, true
-	l.keepAt = l.current.keep(now)
 	l.upgrade.relayed(!c.direct(), now)
 	if moved {
+		l.movedAt, l.unheard = now, time.Time{}
 		l.p.cfg.Log.Info("path", c.attrs()...)
 		l.p.cfg.OnPath(c.path())
 		l.resize()
 	}
 	if nominated {
 		l.p.cfg.Log.Debug("pair nominated", c.attrs()...)
+	}
+}
+
+// keep has the pairs of current checked that are to be.
+func (l *loop) keep(now time.Time) {
+	l.keepAt = time.Time{}
+	if l.current != nil {
+		l.keepAt = l.current.keep(now, eagerness{
+			trial: l.trial.since, suspect: !l.trial.suspect.IsZero(), flowing: now.Sub(l.flowed) < flowFor, moved: l.movedAt,
+		})
 	}
 }
 
@@ -219,8 +245,8 @@ func (l *loop) takesOver(c choice, now time.Time) bool {
 	if l.current == nil || l.current.void {
 		return true
 	}
-	old, ok := l.current.checks.best(now)
-	if !ok || c.relays() <= old.relays() {
+	old, ok := l.current.checks.best(now, l.verdict())
+	if !ok || c.relays() <= old.relays() || !l.trial.suspect.IsZero() && old.valid.Before(l.trial.since) {
 		return true
 	}
 	prefer := preferFor

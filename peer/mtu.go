@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"errors"
 	"net/netip"
 	"syscall"
@@ -164,30 +163,4 @@ func (c *conn) padded(role ice.AttrControl, size int) (*stun.Message, error) {
 
 func padding(n int) stun.Setter {
 	return stun.RawAttribute{Type: attrPadding, Value: make([]byte, max(n, 0))}
-}
-
-// answerPadded answers a padded check, if it is the peer's, and from where the
-// agent has heard it before. The agent has no buffer for long ones.
-func (c *conn) answerPadded(s *checks, b []byte, from netip.AddrPort) {
-	if !s.knows(from) {
-		c.mux.drops.mismatched.Add(1)
-		return
-	}
-	m := stun.Message{Raw: bytes.Clone(b)}
-	remote, _ := s.credentials()
-	if m.Decode() != nil || string(stunUsername(b)) != s.ufrag+":"+remote ||
-		stun.NewShortTermIntegrity(s.pwd).Check(&m) != nil {
-		c.mux.drops.mismatched.Add(1)
-		return
-	}
-	response, err := stun.Build(
-		stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess,
-		&stun.XORMappedAddress{IP: from.Addr().AsSlice(), Port: int(from.Port())},
-		stun.NewShortTermIntegrity(s.pwd), stun.Fingerprint,
-	)
-	if err != nil {
-		c.mux.drops.unsent.Add(1)
-		return
-	}
-	c.send(response.Raw, from)
 }

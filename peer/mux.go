@@ -140,11 +140,14 @@ func (m *mux) routeRequest(relay *Relay, local netip.Addr, from netip.AddrPort, 
 		m.drops.mismatched.Add(1)
 		return
 	}
-	if isPadded(b) {
-		c.answerPadded(s, b, from)
-		return
-	}
-	if !s.admits(from) || !c.deliver(bytes.Clone(b), from) {
+	switch {
+	case isPadded(b) && !s.knows(from):
+		m.drops.mismatched.Add(1) // long, and not yet shown to be the peer
+	case !s.admits(from):
+		m.drops.overflow.Add(1)
+	case isPadded(b), isCheckWith(b, attrReceipt):
+		c.answer(b, from)
+	case !c.deliver(bytes.Clone(b), from):
 		m.drops.overflow.Add(1)
 	}
 }
@@ -178,6 +181,10 @@ func (m *mux) routeResponse(relay *Relay, local netip.Addr, from netip.AddrPort,
 	if stunType(b) == bindingSuccess {
 		if r.size > 0 {
 			c.checks.sizeAnswered(r.key, r.size)
+		}
+		var said receipt
+		if said.GetFrom(&msg) == nil {
+			c.checks.reported(r.key, said, now)
 		}
 		c.checks.answered(r.key, now, now.Sub(r.at))
 	}

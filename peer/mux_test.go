@@ -78,12 +78,12 @@ func TestMuxResponses(t *testing.T) {
 			m, c, _ := newTestMux(t)
 			q := sendCheck(t, c)
 			m.route(tt.relay, tt.local, tt.from, response(q, tt.pwd))
-			if _, ok := c.checks.best(time.Now()); ok != tt.valid || len(c.queue) == 1 != tt.valid {
+			if _, ok := c.checks.best(time.Now(), verdict{}); ok != tt.valid || len(c.queue) == 1 != tt.valid {
 				t.Fatalf("valid %v, %d delivered, want valid %v", ok, len(c.queue), tt.valid)
 			}
 			// What was false did not use up the request.
 			m.route(nil, testLocal.Addr(), testRemote, response(q, testPwd))
-			if _, ok := c.checks.best(time.Now()); !ok {
+			if _, ok := c.checks.best(time.Now(), verdict{}); !ok {
 				t.Error("the true response does not count after a false one")
 			}
 			m.route(nil, testLocal.Addr(), testRemote, response(q, testPwd))
@@ -96,7 +96,7 @@ func TestMuxResponses(t *testing.T) {
 
 func TestMuxOwnCheckIsNotTheAgents(t *testing.T) {
 	m, c, sent := newTestMux(t)
-	c.check(testRemote, testRole)
+	c.ask(testRemote, testRole)
 	q := stun.Message{Raw: (*sent)[0]}
 	if err := q.Decode(); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestMuxOwnCheckIsNotTheAgents(t *testing.T) {
 		t.Errorf("the check %s is not as RFC 8445 section 7.2.2 says", &q)
 	}
 	m.route(nil, testLocal.Addr(), testRemote, response(&q, testPwd))
-	if _, ok := c.checks.best(time.Now()); !ok || len(c.queue) != 0 {
+	if _, ok := c.checks.best(time.Now(), verdict{}); !ok || len(c.queue) != 0 {
 		t.Errorf("valid %v, %d delivered, want a valid pair and nothing for the agent", ok, len(c.queue))
 	}
 }
@@ -204,7 +204,7 @@ func FuzzHandle(f *testing.F) {
 	})})
 	u.SetAddresses([]netip.Addr{testLocal.Addr()})
 	u.SetServers([]Server{{Addr: hubAddr}})
-	g, err := newGeneration(u, func() {}, func(_ *Relay, a netip.AddrPort) { panic("a stranger was authenticated: " + a.String()) })
+	g, err := newGeneration(u, func() {}, func(_ *Relay, a netip.AddrPort) { panic("a stranger was authenticated: " + a.String()) }, noTunnel{}.Heard)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func FuzzHandle(f *testing.F) {
 		}
 		u.Handle(b, to, from)
 		u.relayed(nil, from, b)
-		if _, ok := g.checks.best(time.Now()); ok {
+		if _, ok := g.checks.best(time.Now(), verdict{}); ok {
 			t.Fatal("a pair became valid")
 		}
 	})

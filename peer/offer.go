@@ -46,7 +46,7 @@ func (l *loop) propose(now time.Time) {
 }
 
 func (l *loop) newGeneration(now time.Time) *generation {
-	g, err := newGeneration(l.p.cfg.Underlay, l.p.in.poke, l.p.cfg.OnSource)
+	g, err := newGeneration(l.p.cfg.Underlay, l.p.in.poke, l.p.cfg.OnSource, l.p.cfg.Tunnel.Heard)
 	if err != nil {
 		l.p.cfg.Log.Warn("making an ICE session failed", "err", err)
 		l.retry.failed(now)
@@ -144,6 +144,9 @@ func (l *loop) offered(content []byte, now time.Time) error {
 		return err
 	}
 	l.abandon()
+	if l.current != nil {
+		l.p.cfg.Underlay.suspect(now) // the reason may be on our side
+	}
 	g := l.newGeneration(now)
 	if g == nil {
 		return nil
@@ -163,7 +166,7 @@ func (l *loop) offered(content []byte, now time.Time) error {
 		g.close()
 		return err
 	}
-	l.next, l.restart = g, ""
+	l.next, l.restart, l.urgent = g, "", false
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
 	return nil

@@ -73,6 +73,9 @@ type Config struct {
 	// Keys takes the preshared key of each session. Nil: nobody does.
 	Keys Keys
 
+	// Tunnel says whether data passes. Nil: checks alone prove a path.
+	Tunnel Tunnel
+
 	// Alive is when the last authentic packet of the tunnel came from the
 	// peer. While that is recent no new session is made for what ICE thinks
 	// of the old one. Nil: never. Safe for concurrent use.
@@ -111,6 +114,7 @@ type Peer struct {
 	snap atomic.Pointer[Snapshot]
 
 	large atomic.Bool // Large was called since the size was last confirmed
+	armed atomic.Bool // Sending is to be told of
 }
 
 // New returns a Peer that is idle until Run.
@@ -135,6 +139,9 @@ func New(c Config) *Peer {
 	}
 	if c.Keys == nil {
 		c.Keys = noKeys{}
+	}
+	if c.Tunnel == nil {
+		c.Tunnel = noTunnel{}
 	}
 	if c.Alive == nil {
 		c.Alive = func() time.Time { return time.Time{} }
@@ -187,6 +194,14 @@ func (p *Peer) Wake() { p.in.wanted() }
 // for each packet.
 func (p *Peer) Large() {
 	if !p.large.Load() && !p.large.Swap(true) {
+		p.in.poke()
+	}
+}
+
+// Sending says that data leaves while none waits for an answer. It may be called for
+// each packet.
+func (p *Peer) Sending() {
+	if p.armed.Load() && p.armed.Swap(false) {
 		p.in.poke()
 	}
 }

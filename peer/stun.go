@@ -57,8 +57,12 @@ func stunTransaction(b []byte) transactionID { return transactionID(b[8:stunHead
 const attrPadding = 0xC0DF
 
 // isPadded says whether b, if isSTUN accepts it, is a padded check.
-func isPadded(b []byte) bool {
-	return len(b) >= stunHeader+4 && stunType(b) == bindingRequest && binary.BigEndian.Uint16(b[stunHeader:]) == attrPadding
+func isPadded(b []byte) bool { return isCheckWith(b, attrPadding) }
+
+// isCheckWith says whether b, if isSTUN accepts it, is a check that begins with an
+// attribute.
+func isCheckWith(b []byte, attribute uint16) bool {
+	return len(b) >= stunHeader+4 && stunType(b) == bindingRequest && binary.BigEndian.Uint16(b[stunHeader:]) == attribute
 }
 
 // stunUsername finds the USERNAME (RFC 8489 section 14.3) of a message that

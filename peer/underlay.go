@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Socket sends datagrams from the node's shared UDP sockets. It is safe for
@@ -69,11 +70,12 @@ type Underlay struct {
 	reconcile chan struct{}                              // the servers changed, or how they stand
 	servers   atomic.Pointer[map[netip.AddrPort]*server] // immutable; replaced under mu
 
-	mu       sync.RWMutex // guards all below
-	hosts    []netip.Addr
-	change   change
-	found    map[*server]found
-	watchers map[*Peer]func()
+	mu        sync.RWMutex // guards all below
+	hosts     []netip.Addr
+	change    change
+	suspected time.Time // last
+	found     map[*server]found
+	watchers  map[*Peer]func()
 }
 
 // change counts what has happened to the network under the node.
@@ -196,6 +198,24 @@ func (u *Underlay) look() {
 	for _, s := range *u.servers.Load() {
 		s.poke()
 		signal(s.verify)
+	}
+}
+
+// suspectEvery is the least time between two looks because of paths that fail:
+// these may be many at once.
+const suspectEvery = 500 * time.Millisecond
+
+// suspect is look, for a path that seems to carry nothing: the reason may be a NAT
+// that has changed its mapping, which its servers can see.
+func (u *Underlay) suspect(now time.Time) {
+	u.mu.Lock()
+	due := now.Sub(u.suspected) >= suspectEvery
+	if due {
+		u.suspected = now
+	}
+	u.mu.Unlock()
+	if due {
+		u.look()
 	}
 }
 

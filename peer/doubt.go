@@ -1,0 +1,67 @@
+package peer
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// A path that answers checks and carries no data is tried again so often, for
+	// so long, and less often later. While data flows: else nothing can be told.
+	retryEvery = 2 * time.Second
+	retryLater = 10 * time.Second
+	retryEager = time.Minute
+	retryFor   = 500 * time.Millisecond
+
+	maxDoubts = 32
+)
+
+// doubts are the paths that answered checks and did not carry data. It is pure.
+type doubts map[Path]*doubt
+
+type doubt struct {
+	since time.Time
+	tried time.Time // the last trial began
+}
+
+// add takes a path that has been shown not to carry data.
+func (d doubts) add(p Path, now time.Time) {
+	if d[p] == nil && len(d) < maxDoubts {
+		d[p] = &doubt{since: now, tried: now}
+	}
+}
+
+// avoid says whether a path is not to be used.
+func (d doubts) avoid(p Path) bool { return d[p] != nil }
+
+// retry returns the paths that are on trial again: small packets leave by them.
+func (d doubts) retry(now time.Time) (on []Path, next time.Time) {
+	for p, x := range d {
+		every := retryEvery
+		if now.Sub(x.since) > retryEager {
+			every = retryLater
+		}
+		if now.Sub(x.tried) >= every {
+			x.tried = now
+		}
+		if now.Sub(x.tried) < retryFor && x.tried != x.since {
+			on = append(on, p)
+			next = sooner(next, x.tried.Add(retryFor))
+		} else {
+			next = sooner(next, x.tried.Add(every))
+		}
+	}
+	slices.SortFunc(on, func(a, b Path) int { return a.Remote.Compare(b.Remote) })
+	return on, next
+}
+
+// carried takes that the peer has heard data on a path, and says whether that ends
+// a doubt.
+func (d doubts) carried(p Path, heard time.Time) bool {
+	x := d[p]
+	if x == nil || !heard.After(x.tried) {
+		return false
+	}
+	delete(d, p)
+	return true
+}

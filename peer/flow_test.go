@@ -1,0 +1,176 @@
+package peer
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// flow is the tunnel of one side, as the loop sees it: packets leave by the path and
+// by those that small ones are spread to, and come from the sources that checks have
+// shown. What arrives of an authentic one counts, copies do not.
+type flow struct {
+	*side
+
+	mu      sync.Mutex // guards all below
+	waiting time.Time
+	heard   map[source]time.Time
+	spread  []Path
+	last    time.Time     // when data came in last
+	silence time.Duration // the longest since reset
+	moves   int
+}
+
+var _ Tunnel = (*flow)(nil)
+
+func (f *flow) Waiting() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting
+}
+
+func (f *flow) Answered() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = time.Time{}
+}
+
+func (f *flow) Heard(r *Relay, from netip.AddrPort) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.heard[source{r, from}]
+}
+
+func (f *flow) Probe() { f.send("probe") }
+
+func (f *flow) Spread(to []Path) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spread = slices.Clone(to)
+}
+
+// send sends a small packet through the tunnel.
+func (f *flow) send(payload string) {
+	f.mu.Lock()
+	if f.waiting.IsZero() && payload != "probe" {
+		f.waiting = time.Now()
+	}
+	paths := slices.Clone(f.spread)
+	f.mu.Unlock()
+	f.Sending()
+	if p, ok := f.path(); ok {
+		paths = append(paths, p)
+	}
+	b := append(slices.Clone(dataHeader), payload...)
+	for _, p := range paths {
+		if p.Relay != nil {
+			_ = p.Relay.Send(b, p.Remote)
+			continue
+		}
+		_ = f.SendTo(b, p.Local, p.Remote)
+	}
+}
+
+// receive takes a packet of the tunnel, if it is from one of the peer's sources.
+func (f *flow) receive(r *Relay, from netip.AddrPort, payload string) {
+	f.node.mu.Lock()
+	known := f.seen[source{r, canonical(from)}]
+	f.node.mu.Unlock()
+	if !known {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	f.heard[source{r, canonical(from)}] = now
+	f.waiting = time.Time{}
+	if payload != "probe" {
+		f.silence = max(f.silence, now.Sub(f.last))
+		f.last = now
+	}
+}
+
+// reset begins to measure anew, and returns the longest silence so far, the present
+// one included.
+func (f *flow) reset() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := max(f.silence, time.Since(f.last))
+	f.silence, f.last = 0, time.Now()
+	return s
+}
+
+// flows makes a pair of nodes with a tunnel between them.
+func (l *lab) flows(na, nb *node, opts ...pairOption) (*link, *flow, *flow) {
+	l.t.Helper()
+	a, b := &flow{heard: make(map[source]time.Time)}, &flow{heard: make(map[source]time.Time)}
+	k := l.pair(na, nb, append(opts, func(ca, cb *Config) { ca.Tunnel, cb.Tunnel = a, b })...)
+	a.side, b.side = k.a, k.b
+	for _, f := range []*flow{a, b} {
+		f.node.mu.Lock()
+		f.node.onData = f.receive
+		f.node.mu.Unlock()
+	}
+	k.online()
+	return k, a, b
+}
+
+// talk has both sides send each 20 ms until the lab ends.
+func (l *lab) talk(flows ...*flow) {
+	for _, f := range flows {
+		f.reset()
+		go func() {
+			for {
+				select {
+				case <-l.over:
+					return
+				case <-time.After(20 * time.Millisecond):
+					f.send("data")
+				}
+			}
+		}()
+	}
+}
+
+// silences is how long each side has heard nothing at the longest since.
+func silences(a, b *flow) time.Duration { return max(a.reset(), b.reset()) }
+
+// A direct path that answers checks and carries no data is left for a relay, and
+// taken again when it carries.
+func TestDataDecides(t *testing.T) {
+	for name, way := range map[string][2]bool{"both ways": {true, true}, "one way": {true, false}, "other way": {false, true}} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(l *lab) {
+				k, a, b := l.flows(port(l), port(l))
+				l.talk(a, b)
+				k.connected(l, PathDirect, time.Second)
+				time.Sleep(5 * time.Second)
+				silences(a, b)
+				wan := k.a.underlay.reflexiveOf(hubAddr)
+				l.lose(func(from, to netip.AddrPort, p []byte) bool {
+					return direct(from, to, p) && isData(p) && (way[0] && from == wan || way[1] && to == wan)
+				})
+				time.Sleep(20 * time.Second)
+				s := silences(a, b)
+				t.Logf("silence %v; now %v and %v", s, a.Snapshot().Path, b.Snapshot().Path)
+				if s > time.Second {
+					t.Errorf("%v of silence when the direct path lost data", s)
+				}
+				l.lose(nil)
+				k.connected(l, PathDirect, 3*time.Second)
+				if s := silences(a, b); s > 100*time.Millisecond {
+					t.Errorf("%v of silence on the way back", s)
+				}
+			})
+		})
+	}
+}
+
+// reflexiveOf is the node's address as a server sees it.
+func (u *Underlay) reflexiveOf(server netip.AddrPort) netip.AddrPort {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.found[(*u.servers.Load())[server]].reflexive.mapped
+}

@@ -1,0 +1,163 @@
+package peer
+
+import (
+	"slices"
+	"time"
+)
+
+// flowFor is how long after data waited last there counts as being some.
+const flowFor = 2 * time.Second
+
+// prove watches whether data passes on the path, and acts where it does not.
+func (l *loop) prove(now time.Time) {
+	waiting := l.waiting(now)
+	if !waiting.IsZero() {
+		l.flowed = now
+		if l.unheard.IsZero() {
+			l.unheard = now
+		}
+	}
+	if l.current == nil {
+		l.trial = trial{}
+		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= 2*patience(l.path.rtt) {
+			l.lostPath(now) // nobody is there to ask: a new session tells
+		}
+		return
+	}
+	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > 2*patience(l.path.rtt) {
+		l.trial.doubt(now)
+	}
+	if l.trial.waits(waiting, l.path.rtt, now) {
+		l.p.cfg.Log.Info("path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
+	}
+	l.current.checks.doubt(!l.trial.suspect.IsZero() && !l.trial.theirs)
+	if l.trial.wantsSession(now) {
+		l.restartNow("data is not answered")
+	}
+	if l.trial.tries(now) {
+		l.p.cfg.Underlay.suspect(now)
+		l.p.cfg.Tunnel.Probe()
+	}
+}
+
+// waiting is since when data waits on this path. Which data a path carried that is
+// gone by now says nothing of the present one.
+func (l *loop) waiting(now time.Time) time.Time {
+	since := l.p.cfg.Tunnel.Waiting()
+	if since.IsZero() {
+		l.p.armed.Store(true)
+		since = l.p.cfg.Tunnel.Waiting() // it may have begun meanwhile
+	}
+	if since.IsZero() || !l.hasPath {
+		return time.Time{}
+	}
+	return later(since, l.movedAt)
+}
+
+// lostPath has a session made where there is none, for data that is not answered.
+func (l *loop) lostPath(now time.Time) {
+	if l.next != nil || l.restart != "" || l.woken.Equal(now) {
+		return
+	}
+	l.resting, l.woken = nil, now
+}
+
+// judge takes what the receipts say: of the path, and of those that were in doubt.
+func (l *loop) judge(now time.Time) {
+	if l.current == nil || !l.hasPath {
+		return
+	}
+	valid := l.current.checks.validNow(now)
+	for _, c := range valid {
+		if l.doubts.carried(c.path(), c.heard) {
+			l.p.cfg.Log.Info("path carries data again", "remote", c.key.remote)
+		}
+	}
+	path, ok := find(valid, l.path.key)
+	if !ok {
+		return
+	}
+	l.heard = path.heard
+	if waiting := l.p.cfg.Tunnel.Waiting(); !waiting.IsZero() && !path.heard.Before(waiting) {
+		l.p.cfg.Tunnel.Answered()
+	}
+	if l.refutes(path) && l.trial.refuted(now) {
+		l.p.cfg.Log.Info("path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
+	}
+	// What may be better, and answers as well, has had the same packets to carry.
+	var open time.Duration
+	var dead []choice
+	for _, c := range valid {
+		if c.beats(path) && !c.valid.Before(l.trial.since) && c.heard.Before(l.trial.since) && !l.doubts.avoid(c.path()) {
+			open, dead = max(open, patience(c.rtt)), append(dead, c)
+		}
+	}
+	if !l.trial.proved(path.heard, open, now) {
+		return
+	}
+	if !l.trial.suspect.IsZero() {
+		l.p.cfg.Log.Info("path is proved", "after", now.Sub(l.trial.since), "remote", path.key.remote)
+		l.current.checks.outdate(l.trial.since)
+		for _, c := range dead {
+			l.doubts.add(c.path(), now)
+			l.p.cfg.Log.Info("path answers checks and carries no data: avoided", "remote", c.key.remote)
+		}
+	}
+	l.trial = trial{}
+}
+
+// refutes says whether the receipts of the path show that the peer has not heard
+// what was sent on it in a time in which it must have.
+func (l *loop) refutes(path choice) bool {
+	if !path.heard.Before(l.unheard) {
+		l.unheard = time.Time{}
+	}
+	return !l.unheard.IsZero() && path.told.Add(-path.rtt/2).Sub(l.unheard) >= 2*patience(path.rtt)
+}
+
+// verdict is what the proof says of the pairs of current.
+func (l *loop) verdict() verdict {
+	v := verdict{avoid: l.doubts.avoid}
+	if !l.trial.suspect.IsZero() {
+		v.since = l.trial.since
+	}
+	return v
+}
+
+// spread has small packets leave by all paths that are on trial.
+func (l *loop) spread(now time.Time) {
+	var paths []Path
+	l.spreadAt = time.Time{}
+	if l.current != nil && l.hasPath {
+		if !l.trial.suspect.IsZero() {
+			for _, c := range l.current.checks.validNow(now) {
+				if !c.valid.Before(l.trial.since) && len(paths) < maxSpread {
+					paths = append(paths, c.path())
+				}
+			}
+		} else if now.Sub(l.flowed) < flowFor {
+			paths, l.spreadAt = l.doubts.retry(now)
+		}
+	}
+	paths = slices.DeleteFunc(paths, func(p Path) bool { return p == l.path.path() })
+	if !slices.Equal(paths, l.spreadTo) {
+		l.spreadTo = paths
+		l.p.cfg.Tunnel.Spread(paths)
+		l.p.cfg.Tunnel.Probe() // so that there is something to hear
+	}
+}
+
+// maxSpread bounds the copies of a packet.
+const maxSpread = 6
+
+// proveAt is when prove or spread has to look again; zero: not, as things stand.
+func (l *loop) proveAt(now time.Time) time.Time {
+	waiting := l.waiting(now)
+	if l.current == nil {
+		if waiting.IsZero() {
+			return time.Time{}
+		}
+		return later(waiting.Add(2*patience(l.path.rtt)), now.Add(tryEvery))
+	}
+	return sooner(l.trial.at(waiting, l.path.rtt), l.spreadAt)
+}

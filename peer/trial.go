@@ -1,0 +1,154 @@
+package peer
+
+import "time"
+
+// How long data may wait for an answer: then the path is tried, and after twice as
+// long it is suspect. The round trips are the path's.
+const (
+	minTry     = 150 * time.Millisecond
+	tryRTT     = 1.5
+	maxTry     = 3 * time.Second
+	tryAgain   = 100 * time.Millisecond // while it waits
+	tryCalmer  = time.Second            // after calmAfter
+	calmAfter  = 5 * time.Second
+	giveUpFor  = 10 * time.Second // without data that waits, nothing is to be proved
+	sessionMin = time.Second      // between two sessions made for one trial, doubling
+	sessionMax = 10 * time.Second
+)
+
+// trial is the proof of the path by data. It is pure.
+//
+//	       data waits for 1.5 RTT           for 3 RTT
+//	calm ─────────────────────────► tried ────────────► suspect
+//	 ▲                                │                    │
+//	 └──── the peer has heard it ─────┴────────────────────┘
+//
+// A path is tried with a packet through the tunnel and a check that brings the
+// receipt for it. While it is suspect all pairs are, small packets leave by all
+// that answer, and a new session is made; the peer, told so by the checks, does the
+// same for its direction. It lasts until the peer has heard data on the path, which
+// may be another one by then.
+type trial struct {
+	since   time.Time // tried since; zero: calm
+	suspect time.Time // since; zero: it is not
+	theirs  bool      // it is the peer that is in doubt
+	next    time.Time // when to try again
+	waited  time.Time // when data last waited
+
+	proof time.Time // when the path was proved, while others are not decided yet
+
+	sessions int       // made for it
+	session  time.Time // when the next may be; zero: at once
+}
+
+// patience is how long data may wait until the path is tried.
+func patience(rtt time.Duration) time.Duration {
+	return min(max(minTry, time.Duration(tryRTT*float64(rtt))), maxTry)
+}
+
+// waits takes since when data waits (zero: it does not), but not for longer than
+// the path is in use. It reports whether the path has just become suspect.
+func (t *trial) waits(since time.Time, rtt time.Duration, now time.Time) (suspect bool) {
+	p := patience(rtt)
+	switch {
+	case since.IsZero():
+		if !t.since.IsZero() && now.Sub(t.waited) >= giveUpFor {
+			*t = trial{}
+		}
+		return false
+	case now.Sub(since) < p:
+		return false
+	}
+	t.begin(now)
+	if now.Sub(since) < 2*p || !t.suspect.IsZero() && !t.theirs {
+		return false
+	}
+	t.suspect, t.theirs = now, false
+	return true
+}
+
+// doubt takes the peer's word that it does not hear the answer to its data: what we
+// send may get lost.
+func (t *trial) doubt(now time.Time) {
+	t.begin(now)
+	if t.suspect.IsZero() {
+		t.suspect, t.theirs = now, true
+	}
+}
+
+func (t *trial) begin(now time.Time) {
+	t.waited = now
+	if t.since.IsZero() {
+		t.since, t.next = now, now
+	}
+}
+
+// refuted takes that the peer has not heard what was sent: it is suspect at once.
+func (t *trial) refuted(now time.Time) bool {
+	if !t.suspect.IsZero() && !t.theirs {
+		return false
+	}
+	t.begin(now)
+	t.suspect, t.theirs = now, false
+	return true
+}
+
+// proved says whether the trial ends, where the peer has heard data on the path at
+// that time, and open is how long others that may be better can take to show
+// whether they carry, too: 0 where there are none.
+func (t *trial) proved(heard time.Time, open time.Duration, now time.Time) bool {
+	if t.since.IsZero() || heard.Before(t.since) {
+		return false
+	}
+	if t.proof.IsZero() {
+		t.proof = now
+	}
+	return t.suspect.IsZero() || now.Sub(t.proof) >= open
+}
+
+// tries says whether the path is to be tried now.
+func (t *trial) tries(now time.Time) bool {
+	if t.since.IsZero() || t.next.After(now) {
+		return false
+	}
+	t.next = now.Add(t.every(now))
+	return true
+}
+
+func (t *trial) every(now time.Time) time.Duration {
+	if now.Sub(t.since) < calmAfter {
+		return tryAgain
+	}
+	return tryCalmer
+}
+
+// wantsSession says whether a new session is to be made now, as one of several
+// that are further and further apart.
+func (t *trial) wantsSession(now time.Time) bool {
+	if t.suspect.IsZero() || t.theirs || t.session.After(now) {
+		return false
+	}
+	t.session = now.Add(min(sessionMin<<min(t.sessions, 8), sessionMax))
+	t.sessions++
+	return true
+}
+
+// at is when waits or tries has to be called again at the latest, where data waits
+// since then; zero: not.
+func (t *trial) at(since time.Time, rtt time.Duration) (at time.Time) {
+	if !since.IsZero() {
+		p := patience(rtt)
+		if t.since.IsZero() {
+			at = since.Add(p)
+		} else if t.suspect.IsZero() {
+			at = since.Add(2 * p)
+		}
+	}
+	if !t.since.IsZero() {
+		at = sooner(at, t.next) // no later than a proof has to be looked at
+		if !t.theirs && !t.suspect.IsZero() {
+			at = sooner(at, t.session)
+		}
+	}
+	return at
+}
