@@ -80,11 +80,11 @@ type pairKey struct {
 }
 
 type pair struct {
-	sent     time.Time // newest request
-	tries    int       // requests so far
-	valid    time.Time // newest authentic response; zero: none yet
-	measure            // of the responses
-	priority uint32    // of the remote candidate, from its checks; 0: not known
+	sent  time.Time // newest request
+	tries int       // requests so far
+	valid time.Time // newest authentic response; zero: none yet
+	quality
+	priority uint32 // of the remote candidate, from its checks; 0: not known
 
 	told  time.Time // when the newest receipt came
 	heard time.Time // when the peer has heard data on it, by its receipts
@@ -235,7 +235,7 @@ func (s *checks) answered(k pairKey, now time.Time, rtt time.Duration) {
 	s.mu.Lock()
 	p := s.pairLocked(k)
 	p.valid, p.outdated = now, false
-	p.measure.answered(rtt, 0)
+	p.quality.answered(rtt)
 	s.mu.Unlock()
 	s.changed()
 }

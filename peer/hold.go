@@ -46,9 +46,6 @@ func (m *measure) answered(rtt time.Duration, lost int) {
 	m.loss += weight * (float64(lost)/float64(lost+1) - m.loss)
 }
 
-// missed takes a request that has no answer.
-func (m *measure) missed() { m.loss += weight * (1 - m.loss) }
-
 // cost orders servers: the round trip, and what waiting for lost packets adds.
 func (m *measure) cost() time.Duration {
 	if m.rtt == 0 {

@@ -75,7 +75,8 @@ func (n *Node) activate(m *member) *active {
 		OnSession: func(clock time.Time) { n.later(ctx, a, func() { n.met(a, clock) }) },
 		OnNote:    func(note []byte) { n.later(ctx, a, func() { n.told(a, note) }) },
 		OnBye:     func() { n.later(ctx, a, func() { n.left(a) }) },
-		Alive:     func() time.Time { return unixNano(a.heardNS.Load()) },
+		Alive:     func() time.Time { return later(unixNano(a.heardNS.Load()), unixNano(a.door.heard.Load())) },
+		Tunnel:    n.newPassage(a),
 	})
 	a.tell = a.session.Tell
 	a.endpoint.onLarge = a.session.Large
@@ -109,6 +110,7 @@ func (n *Node) deactivate(a *active) {
 	}
 	m.traffic = m.traffic.plus(a.counted)
 	n.tunnel.gate.shut(m.door)
+	m.door.sending.Store(nil)
 	a.stop()
 	a.keys.close()
 	a.mtu.close()
@@ -172,7 +174,7 @@ func (n *Node) allowedIPs(m *member) string {
 // setPath puts a proved path under the peer; called on the session's
 // goroutine.
 func (m *active) setPath(p peer.Path) {
-	m.endpoint.SetPath(Path{Local: p.Local, Remote: p.Remote, Relay: relayOf(p.Relay)})
+	m.endpoint.SetPath(pathOf(p))
 	m.pathAt.Store(time.Now().UnixNano())
 	if m.lower || m.heardNS.Load() != 0 {
 		m.wg.Load().SendKeepalive() // a handshake where there is no session, else a proof of the path

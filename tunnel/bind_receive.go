@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"golang.zx2c4.com/wireguard/conn"
@@ -103,7 +104,7 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 			if relayed {
 				copy(buf, inner)
 			}
-			from.owner.use(inner)
+			from.heard(inner)
 			sizes[i], eps[i] = len(inner), from.owner
 			found = true
 		}
@@ -116,8 +117,9 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 type sender struct {
 	claim
 	channel uint16 // that they came by; 0: none
-	found   bool   // owner has been looked up
-	owner   *Endpoint
+	looked  bool   // up
+	marked  bool   // a transport message came
+	*claimed
 }
 
 // direct makes s the sender of what came from an address by itself.
@@ -129,10 +131,19 @@ func (s *sender) direct(from netip.AddrPort) {
 
 // known says whether the sender is a peer's address.
 func (s *sender) known(b *Bind) bool {
-	if !s.found {
-		s.owner, s.found = b.claims.lookup(s.claim), true
+	if !s.looked {
+		s.claimed, s.looked = b.claims.find(s.claim), true
 	}
-	return s.owner != nil
+	return s.claimed != nil
+}
+
+// heard notes a packet of the sender's; when, once per run.
+func (s *sender) heard(p []byte) {
+	s.owner.use(p)
+	if !s.marked && p[0] == typeTransport {
+		s.claimed.heard.Store(time.Now().UnixNano())
+		s.marked = true
+	}
 }
 
 // unframe tells what a datagram from an address is, and makes s its sender. If a
@@ -186,16 +197,16 @@ func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 		b.counters.junk.Add(1)
 		return
 	}
-	owner := b.claims.lookup(claim{r, canonical(from)})
+	s := sender{claim: claim{r, canonical(from)}}
 	switch {
-	case owner == nil:
+	case !s.known(b):
 		b.counters.unknownSource.Add(1)
 	case k == kindSealed:
-		b.handler.Datagram(p, owner)
-	case isHandshake(p) && !b.handshakeFor(owner, p):
+		b.handler.Datagram(p, s.owner)
+	case isHandshake(p) && !b.handshakeFor(s.owner, p):
 	default:
-		owner.use(p)
-		b.enqueue(owner, p)
+		s.heard(p)
+		b.enqueue(s.owner, p)
 	}
 }
 

@@ -47,7 +47,28 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		return nil
 	}
 	e.noteSize(bufs)
+	if s := e.spread.Load(); s != nil && isSmall(bufs) {
+		for _, other := range *s {
+			_ = b.transmit(e, other, bufs) // tried, no more
+		}
+	}
 	return b.transmit(e, r, bufs)
+}
+
+// What leaves by several paths at once: batches of this many packets and bytes each
+// at the most, so that bulk is never doubled.
+const (
+	spreadPackets = 4
+	spreadSize    = 256
+)
+
+func isSmall(bufs [][]byte) bool {
+	for _, p := range bufs {
+		if len(p) > spreadSize {
+			return false
+		}
+	}
+	return len(bufs) <= spreadPackets
 }
 
 // transmit sends bufs on a route of e.
@@ -57,7 +78,7 @@ func (b *Bind) transmit(e *Endpoint, r *route, bufs [][]byte) error {
 	}
 	if r.src != nil && r.made != b.sources.current() {
 		next := b.sources.route(r.Path)
-		e.route.CompareAndSwap(r, next) // fails when the path changed: then it is newer
+		e.route.CompareAndSwap(r, next) // fails when the path changed, or r is spread to
 		r = next
 	}
 	return b.write(bufs, r.Remote, 0, r.src)

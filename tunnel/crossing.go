@@ -125,6 +125,19 @@ func (e *Endpoint) repeated(p []byte) bool {
 	return true
 }
 
+// copied says whether the device has just been given the same initiation: it may
+// come by several paths at once. See againAfter for what two copies would do.
+func (e *Endpoint) copied(p []byte) bool {
+	ephemeral := [32]byte(p[8:40])
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.given == ephemeral && time.Since(e.givenAt) < handshakeKeep {
+		return true
+	}
+	e.given, e.givenAt = ephemeral, time.Now()
+	return false
+}
+
 // handshakeFor looks at a handshake message for the device, and reports
 // whether it may have it.
 func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
@@ -132,7 +145,7 @@ func (b *Bind) handshakeFor(e *Endpoint, p []byte) bool {
 	case len(p) == responseSize && p[0] == typeResponse:
 		return e.gotResponse(p)
 	case len(p) == initiationSize && p[0] == typeInitiation:
-		return !e.repeated(p) && !e.crossed()
+		return !e.repeated(p) && !e.crossed() && !e.copied(p)
 	}
 	return true
 }

@@ -61,9 +61,14 @@ func TestCrossing(t *testing.T) {
 		{"ours still waits for a path", false, func(b *Bind, e *Endpoint) {
 			e.SetPath(Path{})
 			b.Send([][]byte{initiation}, e)
-			arrive(b, initiation, remote)
+			first := slices.Clone(initiation)
+			first[8]++
+			arrive(b, first, remote)
 			e.SetPath(Path{Remote: remote})
 		}, true, nil},
+		{"a copy of what the device has just been given", false, func(b *Bind, _ *Endpoint) {
+			arrive(b, initiation, remote)
+		}, false, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

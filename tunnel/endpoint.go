@@ -57,7 +57,8 @@ type Endpoint struct {
 
 	used atomic.Bool // data went or came; whoever keeps the time takes it back
 
-	route atomic.Pointer[route] // nil: no path. Replaced under mu, refreshed by compare-and-swap
+	route  atomic.Pointer[route]    // nil: no path. Replaced under mu, refreshed by compare-and-swap
+	spread atomic.Pointer[[]*route] // where small packets leave by, too; nil: nowhere
 
 	// mu orders handshake messages and path changes: whichever comes second
 	// sends the message. Data never takes it.
@@ -68,6 +69,9 @@ type Endpoint struct {
 	answered    time.Time // when a response came; zero: not yet
 	again       *time.Timer
 	removed     bool
+
+	given   [32]byte // the ephemeral key of the initiation that the device was given last
+	givenAt time.Time
 }
 
 var _ conn.Endpoint = (*Endpoint)(nil)
@@ -117,6 +121,33 @@ func (e *Endpoint) swap(r *route) (message []byte, changed bool) {
 		e.againLocked() // the old path may have lost it
 	}
 	return message, true
+}
+
+// Spread has small packets leave by these paths as well as by the one that SetPath
+// gave, until it is called again. The copies cost the peer nothing: WireGuard takes
+// the first of each.
+func (e *Endpoint) Spread(paths []Path) {
+	var routes []*route
+	for _, p := range paths {
+		p.Local, p.Remote = canonicalAddr(p.Local), canonical(p.Remote)
+		e.AddSource(p.Relay, p.Remote)
+		routes = append(routes, e.bind.sources.route(p))
+	}
+	if len(routes) == 0 {
+		e.spread.Store(nil)
+		return
+	}
+	e.spread.Store(&routes)
+}
+
+// HeardBy returns when a transport message last came from one of the peer's sources;
+// zero: never. It is not authenticated.
+func (e *Endpoint) HeardBy(relay Relay, from netip.AddrPort) time.Time {
+	c := e.bind.claims.find(claim{relay, canonical(from)})
+	if c == nil || c.owner != e {
+		return time.Time{}
+	}
+	return unixNano(c.heard.Load())
 }
 
 // AddSource tells that WireGuard packets from an address, directly (relay nil)
@@ -189,6 +220,7 @@ func (e *Endpoint) remove() {
 	}
 	e.handshake = nil
 	e.route.Store(nil)
+	e.spread.Store(nil)
 }
 
 // use notes that packets are data, if they are: transport messages longer than an

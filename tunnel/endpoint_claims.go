@@ -32,22 +32,36 @@ func (c claim) shard() int {
 	return int(a[15]^a[14]^byte(c.from.Port())^byte(c.from.Port()>>8)) % claimShards
 }
 
+// claimed is a source that belongs to a peer.
+type claimed struct {
+	owner *Endpoint
+	heard atomic.Int64 // when a transport message last came from it, Unix nanoseconds; 0: never
+}
+
 // claims maps sources to the peers they belong to. Readers take no lock: each
 // shard is an immutable map behind an atomic pointer, and writers replace it.
 type claims struct {
-	shards [claimShards]atomic.Pointer[map[claim]*Endpoint]
+	shards [claimShards]atomic.Pointer[map[claim]*claimed]
 
 	mu   sync.Mutex            // serialises writers
 	held map[*Endpoint][]claim // each known endpoint's claims, oldest first
 }
 
-// lookup returns the owner of c, or nil. It allocates nothing.
-func (t *claims) lookup(c claim) *Endpoint {
+// find returns what is known of c, or nil. It allocates nothing.
+func (t *claims) find(c claim) *claimed {
 	m := t.shards[c.shard()].Load()
 	if m == nil {
 		return nil
 	}
 	return (*m)[c]
+}
+
+// lookup returns the owner of c, or nil. It allocates nothing.
+func (t *claims) lookup(c claim) *Endpoint {
+	if known := t.find(c); known != nil {
+		return known.owner
+	}
+	return nil
 }
 
 // open makes e known, so that it can claim.
@@ -101,19 +115,17 @@ func (t *claims) remove(e *Endpoint) {
 // put replaces one entry of c's shard; a nil e removes it. Callers hold mu.
 func (t *claims) put(c claim, e *Endpoint) {
 	p := &t.shards[c.shard()]
-	var m map[claim]*Endpoint
+	if t.lookup(c) == e {
+		return
+	}
+	m := make(map[claim]*claimed, 1)
 	if old := p.Load(); old != nil {
-		if (*old)[c] == e {
-			return
-		}
 		m = maps.Clone(*old)
-	} else {
-		m = make(map[claim]*Endpoint, 1)
 	}
 	if e == nil {
 		delete(m, c)
 	} else {
-		m[c] = e
+		m[c] = &claimed{owner: e}
 	}
 	p.Store(&m)
 }

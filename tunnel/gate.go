@@ -39,6 +39,7 @@ type gate struct {
 	released atomic.Bool           // some doors' packets are to be read
 
 	mu    sync.Mutex // guards the doors' packets, and what follows
+	own   [][]byte   // packets of this node's own, see proof.go
 	size  int        // bytes, of all that wait
 	asks  []*door    // for whom packets began to wait, and nobody knows it yet
 	asked []*door    // for whom packets began to wait
@@ -81,6 +82,8 @@ type door struct {
 	asked   bool      // somebody is to open it
 	since   time.Time // asked
 	leaving bool      // opened; the reader sets open when all packets are through
+
+	proof
 }
 
 // What may wait: the first packets of a flow, until a path is found. Those that
@@ -132,11 +135,17 @@ func (g *gate) sort(bufs [][]byte, sizes []int, offset int) (found bool) {
 		g.table = t
 		g.door4, g.door6 = t.four[g.four], t.six[g.six]
 	}
+	var last *door
 	for i, b := range bufs {
 		p := b[offset : offset+sizes[i]]
-		if d := g.doorOf(p); d != nil && !d.open.Load() && g.keep(d, p) {
+		d := g.doorOf(p)
+		if d != nil && !d.open.Load() && g.keep(d, p) {
 			sizes[i] = 0
 			continue
+		}
+		if d != nil && d != last {
+			d.sends(time.Now())
+			last = d
 		}
 		found = found || sizes[i] > 0
 	}
@@ -214,6 +223,11 @@ func (g *gate) open(d *door) {
 	}
 	d.leaving = true
 	g.leave = append(g.leave, d)
+	g.releaseLocked()
+}
+
+// releaseLocked has Read look at what waits.
+func (g *gate) releaseLocked() {
 	g.released.Store(true)
 	if f := g.File(); f != nil {
 		f.SetReadDeadline(time.Unix(1, 0)) // wakes Read; a file that is closed has no reader
@@ -247,11 +261,17 @@ func (g *gate) clearLocked(d *door) {
 func (g *gate) take(bufs [][]byte, sizes []int, offset int) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for n < len(bufs) && len(g.own) > 0 {
+		sizes[n] = copy(bufs[n][offset:], g.own[0])
+		g.own = g.own[1:]
+		n++
+	}
 	for n == 0 && len(g.leave) > 0 {
 		d := g.leave[0]
 		if d.leaving { // it was not shut again
 			for n < len(bufs) && len(d.packets) > 0 {
 				p := d.packets[0]
+				d.sends(time.Now())
 				sizes[n] = copy(bufs[n][offset:], p)
 				d.packets = d.packets[1:]
 				d.size -= len(p)
@@ -266,8 +286,8 @@ func (g *gate) take(bufs [][]byte, sizes []int, offset int) (n int) {
 		}
 		g.leave = g.leave[1:]
 	}
-	if len(g.leave) == 0 {
-		g.leave = nil
+	if len(g.leave) == 0 && len(g.own) == 0 {
+		g.leave, g.own = nil, nil
 		g.released.Store(false)
 	}
 	return n
