@@ -20,7 +20,6 @@ type flow struct {
 	spread  []Path
 	last    time.Time     // when data came in last
 	silence time.Duration // the longest since reset
-	moves   int
 }
 
 var _ Tunnel = (*flow)(nil)
