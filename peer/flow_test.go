@@ -18,8 +18,26 @@ type flow struct {
 	waiting time.Time
 	heard   map[source]time.Time
 	spread  []Path
-	last    time.Time     // when data came in last
-	silence time.Duration // the longest since reset
+	small   gap
+	bulk    gap
+}
+
+// gap is the longest time without packets of a kind, since reset.
+type gap struct {
+	last    time.Time
+	longest time.Duration
+}
+
+func (g *gap) hears(now time.Time) {
+	g.longest = max(g.longest, now.Sub(g.last))
+	g.last = now
+}
+
+func (g *gap) reset(now time.Time) time.Duration {
+	g.hears(now)
+	longest := g.longest
+	g.longest = 0
+	return longest
 }
 
 var _ Tunnel = (*flow)(nil)
@@ -50,13 +68,16 @@ func (f *flow) Spread(to []Path) {
 	f.spread = slices.Clone(to)
 }
 
-// send sends a small packet through the tunnel.
+// send sends a packet through the tunnel: a small one, unless it is bulk.
 func (f *flow) send(payload string) {
 	f.mu.Lock()
 	if f.waiting.IsZero() && payload != "probe" {
 		f.waiting = time.Now()
 	}
-	paths := slices.Clone(f.spread)
+	var paths []Path
+	if payload != "bulk" {
+		paths = slices.Clone(f.spread)
+	}
 	f.mu.Unlock()
 	f.Sending()
 	if p, ok := f.path(); ok {
@@ -85,20 +106,21 @@ func (f *flow) receive(r *Relay, from netip.AddrPort, payload string) {
 	now := time.Now()
 	f.heard[source{r, canonical(from)}] = now
 	f.waiting = time.Time{}
-	if payload != "probe" {
-		f.silence = max(f.silence, now.Sub(f.last))
-		f.last = now
+	switch payload {
+	case "data":
+		f.small.hears(now)
+	case "bulk":
+		f.bulk.hears(now)
 	}
 }
 
-// reset begins to measure anew, and returns the longest silence so far, the present
-// one included.
+// reset begins to measure anew, and returns the longest silence of either kind so
+// far, the present one included.
 func (f *flow) reset() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := max(f.silence, time.Since(f.last))
-	f.silence, f.last = 0, time.Now()
-	return s
+	now := time.Now()
+	return max(f.small.reset(now), f.bulk.reset(now))
 }
 
 // flows makes a pair of nodes with a tunnel between them.
@@ -127,6 +149,7 @@ func (l *lab) talk(flows ...*flow) {
 					return
 				case <-time.After(20 * time.Millisecond):
 					f.send("data")
+					f.send("bulk")
 				}
 			}
 		}()
@@ -139,7 +162,13 @@ func silences(a, b *flow) time.Duration { return max(a.reset(), b.reset()) }
 // A direct path that answers checks and carries no data is left for a relay, and
 // taken again when it carries.
 func TestDataDecides(t *testing.T) {
-	for name, way := range map[string][2]bool{"both ways": {true, true}, "one way": {true, false}, "other way": {false, true}} {
+	type cut func(from, to, a netip.AddrPort) bool
+	for name, cuts := range map[string]cut{
+		"both ways":                 func(from, to, _ netip.AddrPort) bool { return direct(from, to, nil) },
+		"one way":                   func(from, to, a netip.AddrPort) bool { return direct(from, to, nil) && from == a },
+		"other way":                 func(from, to, a netip.AddrPort) bool { return direct(from, to, nil) && to == a },
+		"all but through its relay": func(from, to, a netip.AddrPort) bool { return from == a || to == a },
+	} {
 		t.Run(name, func(t *testing.T) {
 			inLab(t, func(l *lab) {
 				k, a, b := l.flows(port(l), port(l))
@@ -149,7 +178,7 @@ func TestDataDecides(t *testing.T) {
 				silences(a, b)
 				wan := k.a.underlay.reflexiveOf(hubAddr)
 				l.lose(func(from, to netip.AddrPort, p []byte) bool {
-					return direct(from, to, p) && isData(p) && (way[0] && from == wan || way[1] && to == wan)
+					return isData(p) && cuts(from, to, wan)
 				})
 				time.Sleep(20 * time.Second)
 				s := silences(a, b)

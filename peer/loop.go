@@ -68,7 +68,8 @@ type loop struct {
 	heard    time.Time // when the peer has heard data on the path
 	unheard  time.Time // the first data on the path that it has not, as far as is known
 	spreadTo []Path
-	spreadAt time.Time // when spread has to look again; zero: not
+	tried    map[Path]bool // in this trial: small packets left by them
+	spreadAt time.Time     // when spread has to look again; zero: not
 
 	changes int // of the underlay, that were acted on
 
@@ -76,7 +77,7 @@ type loop struct {
 }
 
 func newLoop(p *Peer) *loop {
-	return &loop{p: p, doubts: make(doubts), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
+	return &loop{p: p, doubts: make(doubts), tried: make(map[Path]bool), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -246,6 +247,9 @@ func (l *loop) takesOver(c choice, now time.Time) bool {
 		return true
 	}
 	old, ok := l.current.checks.best(now, l.verdict())
+	if ok && l.doubts.avoid(c.path()) && !l.doubts.avoid(old.path()) {
+		return false // it will find what carries data, too
+	}
 	if !ok || c.relays() <= old.relays() || !l.trial.suspect.IsZero() && old.valid.Before(l.trial.since) {
 		return true
 	}

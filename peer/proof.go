@@ -84,11 +84,11 @@ func (l *loop) judge(now time.Time) {
 	if l.refutes(path) && l.trial.refuted(now) {
 		l.p.cfg.Log.Info("path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
 	}
-	// What may be better, and answers as well, has had the same packets to carry.
+	// What answers as well has had the same small packets to carry.
 	var open time.Duration
 	var dead []choice
 	for _, c := range valid {
-		if c.beats(path) && !c.valid.Before(l.trial.since) && c.heard.Before(l.trial.since) && !l.doubts.avoid(c.path()) {
+		if l.tried[c.path()] && c.heard.Before(l.trial.since) && !l.doubts.avoid(c.path()) {
 			open, dead = max(open, patience(c.rtt)), append(dead, c)
 		}
 	}
@@ -104,6 +104,7 @@ func (l *loop) judge(now time.Time) {
 		}
 	}
 	l.trial = trial{}
+	clear(l.tried)
 }
 
 // refutes says whether the receipts of the path show that the peer has not heard
@@ -133,6 +134,7 @@ func (l *loop) spread(now time.Time) {
 			for _, c := range l.current.checks.validNow(now) {
 				if !c.valid.Before(l.trial.since) && len(paths) < maxSpread {
 					paths = append(paths, c.path())
+					l.tried[c.path()] = true
 				}
 			}
 		} else if now.Sub(l.flowed) < flowFor {

@@ -101,10 +101,10 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 			b.handler.Datagram(inner, from.owner)
 		case isHandshake(inner) && !b.handshakeFor(from.owner, inner):
 		default:
+			from.heard(inner) // first: inner is part of buf
 			if relayed {
 				copy(buf, inner)
 			}
-			from.heard(inner)
 			sizes[i], eps[i] = len(inner), from.owner
 			found = true
 		}
