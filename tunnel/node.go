@@ -243,6 +243,9 @@ func (n *Node) loop(ctx context.Context) error {
 	return n.over
 }
 
+// ErrEnding is what a node's methods fail with when it has ended, or is about to.
+var ErrEnding = errors.New("the node is shutting down")
+
 // do runs f on the loop and waits for it. It fails when the loop is not
 // serving: the node is still joining, or has ended.
 func (n *Node) do(ctx context.Context, f func() error) error {
@@ -253,7 +256,7 @@ func (n *Node) do(ctx context.Context, f func() error) error {
 		<-done
 		return err
 	case <-n.ended:
-		return errors.New("the node is shutting down")
+		return ErrEnding
 	case <-ctx.Done():
 		return ctx.Err()
 	}

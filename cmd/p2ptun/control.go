@@ -21,6 +21,8 @@ import (
 type controlError struct {
 	Text string `json:"error"`
 	Help string `json:"hint,omitempty"`
+
+	Ending bool `json:"ending,omitempty"` // the node is about to end by itself
 }
 
 func (e *controlError) Error() string { return e.Text }
@@ -125,7 +127,7 @@ func answer(w http.ResponseWriter) func(any, error) {
 		w.Header().Set("Content-Type", "application/json")
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
-			v = &controlError{err.Error(), config.HintOf(err)}
+			v = &controlError{err.Error(), config.HintOf(err), errors.Is(err, tunnel.ErrEnding)}
 		}
 		json.NewEncoder(w).Encode(v)
 	}

@@ -244,3 +244,25 @@ func TestControlRefusesNonsense(t *testing.T) {
 		t.Errorf("half an object: %s", resp.Status)
 	}
 }
+
+// A node that ends by itself is waited for, whatever it ends with; another one can
+// be started then.
+func TestUpWaitsForTheEndOfAnother(t *testing.T) {
+	s := serve(t, &fakeNode{err: tunnel.ErrEnding})
+	go func() {
+		<-s.stopped.Done() // somebody waits
+		s.listener.Close()
+		s.finish(errors.New("this machine was thrown out"))
+	}()
+	e, _, errs := capture(t)
+	o := &upOptions{}
+	o.Socket = s.socket
+	if up, err := runningAlready(e, o, tokens{}); up || err != nil {
+		t.Errorf("running: %v, %v; said %q", up, err, errs)
+	}
+	select {
+	case <-s.ended:
+	default:
+		t.Error("up goes on before the other has ended")
+	}
+}

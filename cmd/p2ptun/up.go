@@ -35,9 +35,13 @@ func runUp(e env, args []string) error {
 func runningAlready(e env, o *upOptions, t tokens) (bool, error) {
 	var s tunnel.Status
 	err := ask(e.ctx, o.Socket, "GET", "/status", nil, &s)
+	var refusal *controlError
 	switch {
 	case errors.Is(err, errNotRunning):
 		return false, nil
+	case errors.As(err, &refusal) && refusal.Ending:
+		ask(e.ctx, o.Socket, "POST", "/down", nil, new(any)) // answered when it has ended, for whatever reason
+		return false, e.ctx.Err()
 	case err != nil:
 		return false, err
 	case t.link != nil, t.invite != nil && t.invite.Network.ID().String() != s.Network.ID:
