@@ -67,6 +67,7 @@ type loop struct {
 	flowed   time.Time // when there was data last
 	heard    time.Time // when the peer has heard data on the path
 	unheard  time.Time // the first data on the path that it has not, as far as is known
+	proofAt  time.Time // when a trial last ended with a proof
 	spreadTo []Path
 	tried    map[Path]bool // in this trial: small packets left by them
 	spreadAt time.Time     // when spread has to look again; zero: not

@@ -35,7 +35,11 @@ func (l *loop) prove(now time.Time) {
 		l.restartNow("data is not answered")
 	}
 	if l.trial.tries(now) {
-		l.p.cfg.Underlay.suspect(now)
+		// Data that goes one way only is tried again and again, which is no
+		// reason to ask the servers.
+		if !l.trial.suspect.IsZero() || now.Sub(l.proofAt) >= flowFor {
+			l.p.cfg.Underlay.suspect(now)
+		}
 		l.p.cfg.Tunnel.Probe()
 	}
 }
@@ -103,7 +107,7 @@ func (l *loop) judge(now time.Time) {
 			l.p.cfg.Log.Info("path answers checks and carries no data: avoided", "remote", c.key.remote)
 		}
 	}
-	l.trial = trial{}
+	l.trial, l.proofAt = trial{}, now
 	clear(l.tried)
 }
 
