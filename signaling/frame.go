@@ -128,6 +128,7 @@ const (
 // that sends an empty one asks for new ones.
 type Credentials struct {
 	Servers  []netip.AddrPort `json:"servers,omitempty"` // STUN and TURN over UDP
+	STUN     []netip.AddrPort `json:"stun,omitempty"`    // STUN alone, at other ports
 	Username string           `json:"username,omitempty"`
 	Password string           `json:"password,omitempty"`
 	Expires  int64            `json:"expires,omitempty"` // Unix seconds

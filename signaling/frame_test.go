@@ -22,7 +22,7 @@ func testMessages() []Message {
 		&Signal{From: key, To: config.NodeKey{2}, Sealed: []byte("<&>\"")},
 		&Join{From: key, To: config.NodeKey{2}, Sealed: []byte{1}},
 		&Tickets{Tickets: []Ticket{{Hash: []byte{1}, State: TicketUsed}}},
-		&Credentials{Servers: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:3478")}, Username: "u", Password: "p", Expires: 1},
+		&Credentials{Servers: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:3478")}, STUN: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:3479")}, Username: "u", Password: "p", Expires: 1},
 		&Error{Code: CodeOffline, Message: "not here", To: &key, Proof: []byte{1}},
 	}
 }

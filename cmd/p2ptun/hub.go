@@ -48,7 +48,7 @@ func parseHub(e env, args []string) (*hubOptions, error) {
 	var public list
 	var log logFlags
 	fs.StringVar(&o.Listen, "listen", ":443", "`ADDR` for signaling, TCP")
-	fs.StringVar(&o.TURNListen, "turn-listen", ":3478", "`ADDR` for STUN and TURN, UDP")
+	fs.StringVar(&o.TURNListen, "turn-listen", ":3478", "`ADDR` for STUN and TURN, UDP; STUN also on the next port")
 	fs.StringVar(&o.State, "state", config.DefaultHubState, "state directory `DIR`")
 	fs.Var(&public, "public-addr", "an `IP` that members can reach; may be given several times (default: this machine's public ones)")
 	fs.StringVar(&o.TLSCert, "tls-cert", "", "PEM `FILE` with a certificate for the hub's host names, besides the hub's own, which needs none")

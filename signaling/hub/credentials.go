@@ -23,7 +23,7 @@ type identity struct {
 // credentials are the members' keys to the relay. They live in memory only:
 // so do the allocations they are for. It is safe for concurrent use.
 type credentials struct {
-	servers []netip.AddrPort // set before use
+	servers, stun []netip.AddrPort // set before use
 
 	mu     sync.Mutex // guards what follows
 	byName map[string]*credential
@@ -62,7 +62,7 @@ func (c *credentials) issue(owner identity) *signaling.Credentials {
 		cr.key = turn.GenerateAuthKey(cr.username, realm, cr.password)
 		c.byName[cr.username], c.newest[owner] = cr, cr
 	}
-	return &signaling.Credentials{Servers: c.servers, Username: cr.username, Password: cr.password, Expires: cr.expires.Unix()}
+	return &signaling.Credentials{Servers: c.servers, STUN: c.stun, Username: cr.username, Password: cr.password, Expires: cr.expires.Unix()}
 }
 
 func random(n int) string {

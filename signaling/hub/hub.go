@@ -52,6 +52,7 @@ type Hub struct {
 	rosters     *rosters
 	listener    net.Listener
 	relay       *relay
+	stun        *stunPorts
 	credentials *credentials
 	admitted    *admitted
 	strangers   *strangers
@@ -147,7 +148,9 @@ func (h *Hub) open(cfg Config, certs *certificates, public []netip.Addr, machine
 	}); err != nil {
 		return err
 	}
-	h.credentials.servers = h.relay.servers()
+	h.stun = &stunPorts{mayAsk: h.relay.mayAsk, drops: &h.drops, log: h.log}
+	h.stun.open(h.relay)
+	h.credentials.servers, h.credentials.stun = h.relay.servers(), h.stun.servers
 	h.link.Key, h.link.Access = h.identity.Public(), h.state.access
 	h.link.URLs = linkURLs(cfg, certs.names(), public, h.Addr().Port())
 	return writeLink(cfg.State, h.link)
@@ -184,12 +187,14 @@ func (h *Hub) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return h.relay.run(ctx) })
+	g.Go(func() error { h.stun.run(); return nil })
 	g.Go(func() error {
 		h.housekeep(ctx)
 		return nil
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		h.stun.close()
 		return server.Close()
 	})
 	err := g.Wait()
@@ -232,6 +237,9 @@ func (h *Hub) close() {
 	}
 	if h.relay != nil {
 		h.relay.close()
+	}
+	if h.stun != nil {
+		h.stun.close()
 	}
 	h.state.close()
 }
