@@ -58,7 +58,12 @@ func (u *Underlay) update(s *server, change func(*found)) {
 }
 
 func (u *Underlay) setReflexive(s *server, r reflexive) {
-	u.update(s, func(f *found) { f.reflexive, f.probed = r, true })
+	u.update(s, func(f *found) {
+		if f.reflexive != r {
+			signal(u.mapper.again)
+		}
+		f.reflexive, f.probed = r, true
+	})
 }
 
 func (u *Underlay) probed(s *server) { u.update(s, func(f *found) { f.probed = true }) }

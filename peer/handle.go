@@ -7,6 +7,7 @@ import "net/netip"
 // b, so it may be called from the socket's receive goroutine. The way of a
 // packet:
 //
+//  0. what answers the test of the NAT's mapping: there;
 //  1. from a server in use: to its Binding probe or its TURN client, or out of
 //     the relay, as relayed, and nothing else goes there;
 //  2. from an address that may be no candidate: dropped;
@@ -17,6 +18,9 @@ import "net/netip"
 // goes to OnRelayed.
 func (u *Underlay) Handle(b []byte, local netip.Addr, from netip.AddrPort) {
 	from = canonical(from)
+	if u.mapper.handle(local.Unmap(), from, b) {
+		return
+	}
 	if s := (*u.servers.Load())[from]; s != nil {
 		s.handle(local.Unmap(), b)
 		return

@@ -64,8 +64,9 @@ type Underlay struct {
 	allow     func(netip.Addr) bool
 	relayOnly bool
 
-	drops drops
-	mux   *mux
+	drops  drops
+	mux    *mux
+	mapper *mapper
 
 	reconcile chan struct{}                              // the servers changed, or how they stand
 	servers   atomic.Pointer[map[netip.AddrPort]*server] // immutable; replaced under mu
@@ -105,6 +106,7 @@ func NewUnderlay(c UnderlayConfig) *Underlay {
 		socket: c.Socket, port: c.Port, log: c.Log, onRelayed: c.OnRelayed,
 		allow: c.Allow, relayOnly: c.RelayOnly,
 		reconcile: make(chan struct{}, 1),
+		mapper:    newMapper(),
 		found:     make(map[*server]found),
 		watchers:  make(map[*Peer]func()),
 	}
@@ -123,6 +125,7 @@ func (u *Underlay) Run(ctx context.Context) error {
 	defer work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	work.Go(func() { u.keepMapping(ctx) })
 	running := make(map[*server]*holding)
 	for {
 		servers := *u.servers.Load()
@@ -195,6 +198,7 @@ func (u *Underlay) Changed(why string) {
 // look has the servers asked what they see of this node, and what they still
 // have of it.
 func (u *Underlay) look() {
+	u.mapper.renew()
 	for _, s := range *u.servers.Load() {
 		s.poke()
 		signal(s.verify)
@@ -257,6 +261,7 @@ func (u *Underlay) SetServers(servers []Server) {
 	u.servers.Store(&keep)
 	u.mu.Unlock()
 	signal(u.reconcile)
+	signal(u.mapper.again)
 	u.notify()
 }
 

@@ -125,6 +125,7 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 		servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), Username: m.Username, Password: m.Password})
 	}
 	n.hubRelays = servers
+	n.tunnel.underlay.SetSTUN(m.STUN)
 	n.setServers()
 	life := time.Until(time.Unix(m.Expires, 0)) // by a clock that may be wrong
 	n.renew = time.Now().Add(min(max(life/2, time.Minute), maxRenew))
