@@ -1,6 +1,9 @@
 package peer
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // attempt begins a new generation if one is wanted now.
 func (l *loop) attempt(now time.Time) {
@@ -10,7 +13,7 @@ func (l *loop) attempt(now time.Time) {
 	}
 	l.restart, l.urgent = "", false
 	l.upgrade.tried(now)
-	l.p.cfg.Log.Debug("new ICE session", "why", why)
+	l.event(now, slog.LevelDebug, "session offered: "+why, "new ICE session", "why", why)
 	l.propose(now)
 }
 

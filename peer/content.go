@@ -22,8 +22,9 @@ const (
 type description struct {
 	Ufrag      string   `json:"ufrag"`
 	Pwd        string   `json:"pwd"`
-	Candidates []string `json:"candidates"`    // candidate-attribute lines
-	End        bool     `json:"end,omitempty"` // no more are on their way (RFC 8838 section 8)
+	Candidates []string `json:"candidates"`        // candidate-attribute lines
+	End        bool     `json:"end,omitempty"`     // no more are on their way (RFC 8838 section 8)
+	Mapping    Mapping  `json:"mapping,omitempty"` // of the NAT before it
 }
 
 // The types of message.
@@ -41,9 +42,10 @@ type message struct {
 	Ufrag      string   `json:"ufrag"` // the sender's: says which session is meant (RFC 8838 section 4.1)
 	Candidates []string `json:"candidates,omitempty"`
 	End        bool     `json:"end,omitempty"`
-	Ack        int      `json:"ack,omitempty"`  // how many lines of the receiver's list arrived
-	Want       bool     `json:"want,omitempty"` // the sender lacks an ack: answer at once
-	Note       []byte   `json:"note,omitempty"` // see Peer.Tell
+	Ack        int      `json:"ack,omitempty"`     // how many lines of the receiver's list arrived
+	Want       bool     `json:"want,omitempty"`    // the sender lacks an ack: answer at once
+	Note       []byte   `json:"note,omitempty"`    // see Peer.Tell
+	Mapping    Mapping  `json:"mapping,omitempty"` // with candidates
 }
 
 var errContent = errors.New("content of sealed message is not valid")
@@ -59,6 +61,7 @@ func decodeDescription(b []byte) (description, error) {
 	if err := checkLines(d.Candidates); err != nil {
 		return description{}, err
 	}
+	d.Mapping = d.Mapping.known()
 	return d, nil
 }
 
@@ -73,6 +76,7 @@ func decodeMessage(b []byte) (message, error) {
 	if err := checkLines(m.Candidates); err != nil {
 		return message{}, err
 	}
+	m.Mapping = m.Mapping.known()
 	return m, nil
 }
 

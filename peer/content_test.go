@@ -89,3 +89,19 @@ func checkParsed(t *testing.T, line string) {
 		}
 	}
 }
+
+// TestUnknownMapping: what a later version may call a mapping is none that is known.
+func TestUnknownMapping(t *testing.T) {
+	for said, want := range map[Mapping]Mapping{
+		MappingAddressDependent: MappingAddressDependent, MappingNone: MappingNone, "": "", "<b>what?</b>": "",
+	} {
+		d, err := decodeDescription(encode(description{Ufrag: "abcd", Pwd: "0123456789012345678901", Mapping: said}))
+		if err != nil || d.Mapping != want {
+			t.Errorf("description with %q: %q, %v", said, d.Mapping, err)
+		}
+		m, err := decodeMessage(encode(message{Type: typeCandidates, Ufrag: "abcd", Mapping: said}))
+		if err != nil || m.Mapping != want {
+			t.Errorf("message with %q: %q, %v", said, m.Mapping, err)
+		}
+	}
+}

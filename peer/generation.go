@@ -44,6 +44,10 @@ type generation struct {
 	void        bool // of a run of the peer's that is over
 	ours        bool // the peer has answered our offer
 
+	mapping, told Mapping // of our NAT, and as the peer was told it
+	remoteMapping Mapping // of the peer's, as it told
+	remoteEnd     bool    // the peer has no more candidates
+
 	local  map[localKey]bool       // candidates taken so far
 	hosts  map[netip.AddrPort]bool // the host candidates among them
 	remote map[string]bool         // lines taken so far
@@ -135,6 +139,7 @@ func (g *generation) gather() {
 		g.underlay.log.Debug("candidate", "type", c.Type, "local", c.Addr)
 	}
 	g.trickle.ended(all)
+	g.mapping = g.underlay.Mapping()
 }
 
 func (g *generation) add(c Candidate) error {
@@ -161,12 +166,14 @@ func (g *generation) add(c Candidate) error {
 
 // describe is this side of the session, for the offer or answer.
 func (g *generation) describe() description {
-	return description{Ufrag: g.ufrag, Pwd: g.pwd, Candidates: g.trickle.lines, End: g.trickle.end}
+	g.told = g.mapping
+	return description{Ufrag: g.ufrag, Pwd: g.pwd, Candidates: g.trickle.lines, End: g.trickle.end, Mapping: g.mapping}
 }
 
 // start begins the checks against the peer's description.
 func (g *generation) start(d description, controlling bool, now time.Time) error {
 	g.remoteUfrag, g.started = d.Ufrag, now
+	g.remoteMapping, g.remoteEnd = d.Mapping, d.End
 	g.checks.setRemote(d.Ufrag, d.Pwd)
 	g.take(d.Candidates)
 	begin := g.agent.StartAccept

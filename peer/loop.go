@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -75,6 +76,7 @@ type loop struct {
 	changes int // of the underlay, that were acted on
 
 	sizing sizing
+	story  story
 }
 
 func newLoop(p *Peer) *loop {
@@ -153,6 +155,7 @@ func (l *loop) renewed(now time.Time) {
 	}
 	if l.current != nil || l.next != nil || l.resting != nil {
 		l.restart = "peer restarted"
+		l.event(now, slog.LevelDebug, l.restart, l.restart)
 	}
 }
 
@@ -206,16 +209,17 @@ func (l *loop) choose(now time.Time) {
 	}
 	moved := !l.hasPath || c.path() != l.path.path()
 	nominated := c.nominated && (moved || !l.path.nominated)
+	old, had := l.path, l.hasPath
 	l.path, l.hasPath = c, true
 	l.upgrade.relayed(!c.direct(), now)
 	if moved {
 		l.movedAt, l.unheard = now, time.Time{}
-		l.p.cfg.Log.Info("path", c.attrs()...)
+		l.moved(now, old, had)
 		l.p.cfg.OnPath(c.path())
 		l.resize()
 	}
 	if nominated {
-		l.p.cfg.Log.Debug("pair nominated", c.attrs()...)
+		l.nominated(now, c)
 	}
 }
 
@@ -274,8 +278,8 @@ func (l *loop) promote() {
 // expire ends a session that found nothing in its time.
 func (l *loop) expire(now time.Time) {
 	if n := l.next; n != nil && !n.started.IsZero() && now.Sub(n.started) >= attemptFor {
+		l.failed(n, now)
 		l.drop(now)
-		l.p.cfg.Log.Debug("no way to the peer was found", "fails", l.retry.fails)
 	}
 }
 
@@ -303,4 +307,5 @@ func (l *loop) shut() {
 	}
 	l.current, l.hasPath = nil, false
 	l.p.snap.Store(&Snapshot{State: Idle, Path: PathNone})
+	l.p.shown.Store(new(shown))
 }

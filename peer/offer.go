@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -66,7 +67,9 @@ func (l *loop) send(now time.Time) {
 		if g == nil || g.started.IsZero() {
 			continue
 		}
+		g.trickle.owed = g.trickle.owed || g.told != g.mapping
 		if m, ok := g.trickle.next(g.ufrag, now); ok {
+			m.Mapping, g.told = g.mapping, g.mapping
 			l.seal(m, l.p.cfg.Send)
 		}
 	}
@@ -167,6 +170,7 @@ func (l *loop) offered(content []byte, now time.Time) error {
 		return err
 	}
 	l.next, l.restart, l.urgent = g, "", false
+	l.event(now, slog.LevelDebug, "session offered by the peer, answered", "offer answered")
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
 	return nil
@@ -182,6 +186,7 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 	}
 	l.next.trickle.described(l.offer.lines, len(d.Candidates))
 	l.offer, l.next.ours = nil, true
+	l.event(now, slog.LevelDebug, "session answered by the peer", "offer was answered")
 	if err := l.next.start(d, l.p.cfg.Controlling, now); err != nil {
 		l.drop(now)
 		return err
@@ -212,6 +217,7 @@ func (l *loop) told(content []byte, now time.Time) error {
 		switch m.Type {
 		case typeCandidates:
 			g.trickle.receive(m)
+			g.remoteMapping, g.remoteEnd = m.Mapping, m.End
 			g.take(m.Candidates)
 		case typeBye:
 			l.left(g, now)
@@ -224,6 +230,7 @@ func (l *loop) told(content []byte, now time.Time) error {
 // left ends the session that the peer has ended. The path stays: it is the
 // tunnel's to find out that nobody answers there.
 func (l *loop) left(g *generation, now time.Time) {
+	l.event(now, slog.LevelDebug, "session ended by the peer", "session ended by the peer")
 	if g == l.next {
 		l.drop(now)
 		return

@@ -24,6 +24,10 @@ type Config struct {
 	Pair     *signaling.Pair // the Peer's from now on
 	Log      *slog.Logger    // with the peer's name
 
+	// Events takes what happens with the peer. Nil: the Peer's own, which end
+	// with it.
+	Events *Events
+
 	// Controlling is the ICE role (RFC 8445 section 6.1.1), by key order. A
 	// conflict is settled by the agents.
 	Controlling bool
@@ -109,9 +113,10 @@ func (noKeys) Agreed(config.PresharedKey)  {}
 // Peer is one other node as seen from this one. Its methods are safe for
 // concurrent use and do not block, but for Run.
 type Peer struct {
-	cfg  Config
-	in   *inbox
-	snap atomic.Pointer[Snapshot]
+	cfg   Config
+	in    *inbox
+	snap  atomic.Pointer[Snapshot]
+	shown atomic.Pointer[shown]
 
 	large atomic.Bool // Large was called since the size was last confirmed
 	armed atomic.Bool // Sending is to be told of
@@ -121,6 +126,9 @@ type Peer struct {
 func New(c Config) *Peer {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Events == nil {
+		c.Events = new(Events)
 	}
 	if c.OnSource == nil {
 		c.OnSource = func(*Relay, netip.AddrPort) {}
@@ -148,6 +156,7 @@ func New(c Config) *Peer {
 	}
 	p := &Peer{cfg: c, in: newInbox()}
 	p.snap.Store(&Snapshot{State: Idle, Path: PathNone})
+	p.shown.Store(new(shown))
 	return p
 }
 

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -28,7 +29,7 @@ func (l *loop) prove(now time.Time) {
 		l.trial.doubt(now)
 	}
 	if l.trial.waits(waiting, l.path.rtt, now) {
-		l.p.cfg.Log.Info("path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
+		l.event(now, slog.LevelInfo, "suspect: data waits for an answer "+l.path.place(), "path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
 	}
 	l.current.checks.doubt(!l.trial.suspect.IsZero() && !l.trial.theirs)
 	if l.trial.wantsSession(now) {
@@ -74,7 +75,7 @@ func (l *loop) judge(now time.Time) {
 	valid := l.current.checks.validNow(now)
 	for _, c := range valid {
 		if l.doubts.carried(c.path(), c.heard) {
-			l.p.cfg.Log.Info("path carries data again", "remote", c.key.remote)
+			l.event(now, slog.LevelInfo, "data passes again "+c.place(), "path carries data again", "remote", c.key.remote)
 		}
 	}
 	path, ok := find(valid, l.path.key)
@@ -86,7 +87,7 @@ func (l *loop) judge(now time.Time) {
 		l.p.cfg.Tunnel.Answered()
 	}
 	if l.refutes(path) && l.trial.refuted(now) {
-		l.p.cfg.Log.Info("path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
+		l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
 	}
 	// What answers as well has had the same small packets to carry.
 	var open time.Duration
@@ -100,11 +101,11 @@ func (l *loop) judge(now time.Time) {
 		return
 	}
 	if !l.trial.suspect.IsZero() {
-		l.p.cfg.Log.Info("path is proved", "after", now.Sub(l.trial.since), "remote", path.key.remote)
+		l.event(now, slog.LevelInfo, "proved: data passes "+path.place(), "path is proved", "after", now.Sub(l.trial.since), "remote", path.key.remote)
 		l.current.checks.outdate(l.trial.since)
 		for _, c := range dead {
 			l.doubts.add(c.path(), now)
-			l.p.cfg.Log.Info("path answers checks and carries no data: avoided", "remote", c.key.remote)
+			l.event(now, slog.LevelInfo, "avoided: checks are answered but no data passes "+c.place(), "path answers checks and carries no data: avoided", "remote", c.key.remote)
 		}
 	}
 	l.trial, l.proofAt = trial{}, now

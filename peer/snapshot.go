@@ -42,6 +42,28 @@ type Snapshot struct {
 	Path          PathKind      // what carries data, if anything does
 	Local, Remote Endpoint      // of the path; zero for PathNone
 	RTT           time.Duration // of the newest check on the path; zero: not known
+
+	// Suspect says that data waits for an answer that is late: the path counts
+	// as doubtful, and every other way is being tried. Unheard, that this is the
+	// peer's word: it does not hear what is sent.
+	Suspect, Unheard bool
+
+	// Avoided is since when a direct pair is not the path though it answers
+	// checks, because no data passes; zero: there is none such.
+	Avoided time.Time
+
+	Offered time.Time // when the offer was made that waits for its answer; zero: none does
+	Next    time.Time // when the next session is tried; zero: none is, as things stand
+	Resting bool      // there are no checks, see Rest
+
+	// Of a path that is relayed.
+	Relayed      time.Time // no check of a direct pair has been answered since
+	DirectValid  bool      // a direct pair answers checks now
+	RemoteHidden bool      // the peer has announced relays alone, and all that it has
+
+	Pairs, Checked int // of Failed: pairs there were, and those that were checked
+
+	RemoteMapping Mapping // of the peer's NAT, as it says
 }
 
 // publish makes the loop's state visible to Snapshot.
@@ -62,6 +84,7 @@ func (l *loop) publish(now time.Time) {
 		}
 		s.Remote = Endpoint{Type: l.path.remoteType, Addr: l.path.key.remote}
 	}
+	l.explain(&s, now)
 	l.p.snap.Store(&s)
 }
 
