@@ -52,6 +52,9 @@ func (n *Node) activate(m *member) *active {
 	if m.ended != nil {
 		<-m.ended // soon: it was told to end; the pair is for one at a time
 	}
+	if m.events == nil {
+		m.events, m.wasOnline = new(peer.Events), m.online
+	}
 	node, now := m.record.Node, time.Now()
 	a := &active{member: m, lower: m.pair.Lower(), idle: idle{since: now, used: now}}
 	log := n.log.With("peer", m.record.Name)
@@ -65,7 +68,7 @@ func (n *Node) activate(m *member) *active {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
 	a.session = peer.New(peer.Config{
-		Underlay: n.tunnel.underlay, Pair: m.pair, Log: log,
+		Underlay: n.tunnel.underlay, Pair: m.pair, Log: log, Events: m.events,
 		Controlling: a.lower, Offerer: a.lower, Keys: a.keys,
 		Send:      func(sealed []byte) { n.sendByHub(node, sealed) },
 		SendNote:  func(sealed []byte) { n.sendNote(a, node, sealed) },

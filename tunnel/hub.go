@@ -53,7 +53,7 @@ func (n *Node) receive(m *signaling.Signal) {
 }
 
 func (n *Node) hubUp() {
-	n.link = hubLink{up: true}
+	n.link = hubLink{up: true, since: time.Now()}
 	n.sync.whole, n.sync.compared, n.tickets = nil, false, nil
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise

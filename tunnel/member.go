@@ -14,7 +14,8 @@ import (
 // this, and a door of the gate.
 type member struct {
 	record *signaling.SignedRecord
-	online bool // as the hub says
+	online bool      // as the hub says
+	gone   time.Time // when it said that it is not; zero: it has not been online
 	door   *door
 
 	active *active // nil: idle
@@ -28,6 +29,9 @@ type before struct {
 	traffic traffic         // of the peers that the device had
 	said    string          // the path that progress last told
 	shunned time.Time       // not to be a neighbour before
+	events  *peer.Events    // nil: there was nothing with it
+
+	wasOnline bool // as the events have it
 	limits
 }
 
@@ -52,6 +56,9 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 // setOnline takes whether the peer is there: under an epoch, or 0. A session that
 // nothing proves yet is not told: it would make an offer of its own.
 func (m *member) setOnline(epoch signaling.Epoch) {
+	if m.online && epoch == 0 {
+		m.gone = time.Now()
+	}
 	m.online = epoch != 0
 	if m.active != nil && m.active.idle.proved {
 		m.active.session.SetOnline(m.online, epoch)
@@ -109,6 +116,7 @@ const prompt = time.Second
 // poll looks at WireGuard's traffic: they alone say what is alive.
 func (n *Node) poll(now time.Time) {
 	n.pollActive(now)
+	n.tellPresence(now)
 	n.tunnel.gate.expire(now)
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
@@ -152,6 +160,9 @@ func (n *Node) pollMember(now time.Time, m *active, c traffic) {
 	if c.rx != m.counted.rx || completed {
 		m.heard = now
 		m.heardNS.Store(now.UnixNano())
+	}
+	if completed {
+		m.events.Add(now, "handshake")
 	}
 	m.counted = c
 	pathAt := unixNano(m.pathAt.Load())

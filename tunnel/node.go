@@ -92,8 +92,9 @@ type Node struct {
 
 // hubLink is how the connection to the hub stands.
 type hubLink struct {
-	up   bool
-	said string // what keeps it down; the first trouble of an outage is told
+	up    bool
+	since time.Time // up since
+	said  string    // what keeps it down; the first trouble of an outage is told
 
 	joined time.Time // when this machine was admitted, until the hub takes it for a member
 }

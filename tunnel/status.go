@@ -49,8 +49,8 @@ type GSOStatus struct {
 // NATStatus is how the NAT before this machine behaves (RFC 4787); "" is not
 // known.
 type NATStatus struct {
-	Mapping   string `json:"mapping"`
-	Filtering string `json:"filtering"`
+	Mapping   peer.Mapping `json:"mapping"`
+	Filtering string       `json:"filtering"`
 }
 
 // NetworkStatus names the network.
@@ -75,8 +75,8 @@ type PeerStatus struct {
 	State         peer.State     `json:"state"`
 	ICE           string         `json:"ice"`
 	Path          peer.PathKind  `json:"path"` // what carries data now
-	Why           string         `json:"why"`
-	MTU           int            `json:"mtu"` // of inner packets, bytes: what the path is proved to carry
+	Why           string         `json:"why"`  // what holds it back from a direct path; "" nothing
+	MTU           int            `json:"mtu"`  // of inner packets, bytes: what the path is proved to carry
 	Local         EndpointStatus `json:"local"`
 	Remote        EndpointStatus `json:"remote"`
 	RTT           *float64       `json:"rtt_ms"`
@@ -88,6 +88,11 @@ type PeerStatus struct {
 	// session, which is post-quantum, and since when they are with this key.
 	PresharedKey   bool       `json:"preshared_key"`
 	PresharedSince *time.Time `json:"preshared_since"`
+
+	NAT NATStatus `json:"nat"` // before the peer, as it says
+
+	Pairs  []PairStatus  `json:"pairs,omitzero"`  // of StatusOf: best first
+	Events []EventStatus `json:"events,omitzero"` // of StatusOf: the newest last
 }
 
 // EndpointStatus is one end of a path; both fields are "" where there is none.
@@ -96,8 +101,15 @@ type EndpointStatus struct {
 	Address string             `json:"address"` // ip:port
 }
 
-// lively is how long a tunnel counts as connected after an authenticated
-// packet: a few keepalives may be lost.
+// fresh is how old the newest authenticated packet of a tunnel may be that counts
+// as connected: WireGuard's keepalives come from the other side, and one may be
+// lost.
+const fresh = 2*keepalive + 5*time.Second
+
+// alone is fresh where nothing else speaks for the peer: no keepalive may be lost.
+const alone = keepalive + 2*tick
+
+// lively is how long a tunnel is not given up for silence: two may.
 const lively = 3*keepalive + 5*time.Second
 
 // Status reports how the node stands. It is safe for concurrent use while the
@@ -125,6 +137,7 @@ func (n *Node) status(now time.Time) *Status {
 		return s
 	}
 	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
+	s.Self.NAT.Mapping = n.tunnel.underlay.Mapping()
 	s.Self.GSO.On, s.Self.GSO.Why = n.tunnel.bind.Joining()
 	s.Self.Relays = relayStatus(n.tunnel.underlay.Relays())
 	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
@@ -148,21 +161,26 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 		Online: m.online, State: peer.Idle, Path: peer.PathNone, MTU: tun.BaseMTU,
 	}
 	sum := m.traffic
+	at := standing{
+		now: now, name: p.Name, hub: n.link.up, online: m.online, offline: m.gone,
+		relayOnly: n.cfg.RelayOnly, mapping: n.tunnel.underlay.Mapping(),
+	}
 	if m.active != nil {
 		sum = sum.plus(m.active.counted)
-		p.fill(now, m.active, n.link.up)
+		at.ice, at.heard = p.fill(now, m.active, n.link.up), m.active.heard
 	}
 	p.RxBytes, p.TxBytes = sum.rx, sum.tx
 	if !sum.handshake.IsZero() {
 		t := sum.handshake.UTC()
 		p.LastHandshake = &t
 	}
-	p.Why = why(p)
+	at.state, at.path = p.State, p.Path
+	p.Why = at.why()
 	return p
 }
 
 // fill fills in how things stand with an active member.
-func (p *PeerStatus) fill(now time.Time, m *active, hub bool) {
+func (p *PeerStatus) fill(now time.Time, m *active, hub bool) peer.Snapshot {
 	p.MTU = m.mtu.get()
 	ice := m.session.Snapshot()
 	p.State, p.ICE = m.state(now, ice, hub), ice.ICE
@@ -175,14 +193,24 @@ func (p *PeerStatus) fill(now time.Time, m *active, hub bool) {
 		since = since.UTC()
 		p.PresharedKey, p.PresharedSince = true, &since
 	}
+	p.NAT.Mapping = ice.RemoteMapping
+	return ice
 }
 
 // state corrects what ICE believes by what WireGuard knows: connected is who was
-// heard lately, whatever became of the ICE session that found the path. Who is
-// silent to ICE and has left the hub, though, has gone.
+// heard lately, and does not leave data waiting, whatever became of the ICE session
+// that found the path. Who is silent to ICE and has left the hub, though, has gone.
 func (m *active) state(now time.Time, ice peer.Snapshot, hub bool) peer.State {
-	heard := !m.heard.IsZero() && now.Sub(m.heard) < lively
+	within := fresh
+	if ice.ICE == "disconnected" {
+		within = alone // checks are not answered either
+	}
+	heard := !m.heard.IsZero() && now.Sub(m.heard) < within
 	switch {
+	case ice.Suspect && heard:
+		return peer.Checking
+	case ice.Suspect:
+		return peer.Disconnected
 	case heard && ice.Path != peer.PathNone && (ice.State == peer.Connected || m.online || !hub):
 		return peer.Connected
 	case ice.State == peer.Connected && m.heard.IsZero():
@@ -198,23 +226,6 @@ func endpointStatus(e peer.Endpoint) EndpointStatus {
 		return EndpointStatus{}
 	}
 	return EndpointStatus{Type: e.Type, Address: e.Addr.String()}
-}
-
-// why says in one sentence what keeps a peer from a direct path.
-func why(p PeerStatus) string {
-	switch {
-	case p.State == peer.Connected && p.Path == peer.PathRelayed:
-		return "relayed: no direct way has answered so far"
-	case p.State == peer.Connected:
-		return ""
-	case !p.Online:
-		return "not connected to the hub"
-	case p.State == peer.Failed:
-		return "no way has answered, a relayed one neither; trying again"
-	case p.State == peer.Idle:
-		return "idle: connects with the first packet"
-	}
-	return ""
 }
 
 // NodeInfo is a member as `nodes` lists it.

@@ -12,47 +12,37 @@ import (
 // TestState: ICE proposes, WireGuard is the truth.
 func TestState(t *testing.T) {
 	now := time.Now()
+	was := func(ago time.Duration) time.Time { return now.Add(-ago) }
 	tests := []struct {
-		ice   peer.State
-		path  peer.PathKind
-		heard time.Time
-		hub   bool
-		want  peer.State
+		ice     peer.State
+		path    peer.PathKind
+		suspect bool
+		checks  string
+		heard   time.Time
+		hub     bool
+		want    peer.State
 	}{
-		{peer.Idle, peer.PathNone, time.Time{}, true, peer.Idle},
-		{peer.Checking, peer.PathNone, time.Time{}, true, peer.Checking},
-		{peer.Connected, peer.PathDirect, time.Time{}, true, peer.Checking},
-		{peer.Connected, peer.PathDirect, now.Add(-time.Second), true, peer.Connected},
-		{peer.Connected, peer.PathRelayed, now.Add(-lively), true, peer.Disconnected},
-		{peer.Disconnected, peer.PathDirect, now.Add(-time.Second), false, peer.Connected},
-		{peer.Disconnected, peer.PathDirect, now.Add(-time.Second), true, peer.Disconnected},
-		{peer.Checking, peer.PathDirect, now.Add(-time.Second), false, peer.Connected},
-		{peer.Failed, peer.PathNone, now.Add(-lively), true, peer.Failed},
+		{peer.Idle, peer.PathNone, false, "", time.Time{}, true, peer.Idle},
+		{peer.Checking, peer.PathNone, false, "", time.Time{}, true, peer.Checking},
+		{peer.Connected, peer.PathDirect, false, "", time.Time{}, true, peer.Checking},
+		{peer.Connected, peer.PathDirect, false, "", was(time.Second), true, peer.Connected},
+		{peer.Connected, peer.PathDirect, false, "", was(45*time.Second - 1), true, peer.Connected},
+		{peer.Connected, peer.PathRelayed, false, "", was(45 * time.Second), true, peer.Disconnected},
+		{peer.Connected, peer.PathRelayed, false, "", was(45 * time.Second), false, peer.Disconnected},
+		{peer.Connected, peer.PathDirect, true, "", was(time.Second), true, peer.Checking},
+		{peer.Connected, peer.PathDirect, true, "", was(time.Second), false, peer.Checking},
+		{peer.Disconnected, peer.PathDirect, true, "", was(45 * time.Second), true, peer.Disconnected},
+		{peer.Disconnected, peer.PathDirect, false, "", was(time.Second), false, peer.Connected},
+		{peer.Disconnected, peer.PathDirect, false, "", was(time.Second), true, peer.Disconnected},
+		{peer.Checking, peer.PathDirect, false, "", was(time.Second), false, peer.Connected},
+		{peer.Disconnected, peer.PathDirect, false, "disconnected", was(22*time.Second - 1), false, peer.Connected},
+		{peer.Disconnected, peer.PathDirect, false, "disconnected", was(22 * time.Second), false, peer.Disconnected},
+		{peer.Failed, peer.PathNone, false, "", was(lively), true, peer.Failed},
 	}
 	for _, tt := range tests {
 		m := &active{member: &member{}, heard: tt.heard}
-		if got := m.state(now, peer.Snapshot{State: tt.ice, Path: tt.path}, tt.hub); got != tt.want {
-			t.Errorf("ICE says %s, heard %v ago: %s, want %s", tt.ice, now.Sub(tt.heard), got, tt.want)
-		}
-	}
-}
-
-func TestWhy(t *testing.T) {
-	tests := []struct {
-		peer PeerStatus
-		want string
-	}{
-		{PeerStatus{State: peer.Connected, Path: peer.PathDirect, Online: true}, ""},
-		{PeerStatus{State: peer.Connected, Path: peer.PathDirect}, ""},
-		{PeerStatus{State: peer.Connected, Path: peer.PathRelayed}, "relayed:"},
-		{PeerStatus{State: peer.Idle, Path: peer.PathNone}, "not connected to the hub"},
-		{PeerStatus{State: peer.Idle, Path: peer.PathNone, Online: true}, "idle:"},
-		{PeerStatus{State: peer.Failed, Path: peer.PathNone, Online: true}, "no way has answered"},
-		{PeerStatus{State: peer.Checking, Path: peer.PathNone, Online: true}, ""},
-	}
-	for _, tt := range tests {
-		if got := why(tt.peer); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
-			t.Errorf("%s, %s, online %v: %q, want %q", tt.peer.State, tt.peer.Path, tt.peer.Online, got, tt.want)
+		if got := m.state(now, peer.Snapshot{State: tt.ice, ICE: tt.checks, Path: tt.path, Suspect: tt.suspect}, tt.hub); got != tt.want {
+			t.Errorf("ICE says %s, suspect %v, heard %v ago: %s, want %s", tt.ice, tt.suspect, now.Sub(tt.heard), got, tt.want)
 		}
 	}
 }
