@@ -30,6 +30,7 @@ type active struct {
 	counted  traffic   // by the device
 	heard    time.Time // when an authenticated packet last came; zero: never
 	heardNS  atomic.Int64
+	spoke    time.Time    // when this side last sent something
 	pathAt   atomic.Int64 // when the path last changed, Unix nanoseconds
 	prompted time.Time    // when a handshake was last prompted
 	refused  refused

@@ -164,10 +164,19 @@ func (n *Node) pollMember(now time.Time, m *active, c traffic) {
 	if completed {
 		m.events.Add(now, "handshake")
 	}
+	if c.tx != m.counted.tx {
+		m.spoke = now
+	}
 	m.counted = c
 	pathAt := unixNano(m.pathAt.Load())
 	if pathAt.IsZero() {
 		return
+	}
+	// WireGuard's own keepalives come from either side: what one receives puts
+	// off what it would send. So this side says itself that it is there.
+	if !m.heard.IsZero() && now.Sub(m.spoke) >= keepalive-tick {
+		m.spoke = now
+		m.wg.Load().SendKeepalive()
 	}
 	if m.heard.IsZero() && now.Sub(pathAt) > prompt && now.Sub(m.prompted) > prompt {
 		m.prompted = now
