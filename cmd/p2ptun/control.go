@@ -31,6 +31,7 @@ func (e *controlError) Hint() string  { return e.Help }
 // servedNode is what commands ask of a *tunnel.Node, safe for concurrent use.
 type servedNode interface {
 	Status(context.Context) (*tunnel.Status, error)
+	StatusOf(ctx context.Context, peer string) (*tunnel.Status, error)
 	Nodes(context.Context) ([]tunnel.NodeInfo, error)
 	servedAdmin
 	Ping(ctx context.Context, name string, count int, interval time.Duration, reply func(tunnel.Pong)) error
@@ -83,7 +84,7 @@ const lastAnswers = time.Second
 // those but to `down` and `leave` are cut short when ctx ends.
 func (c *control) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Status(r.Context())) })
+	mux.HandleFunc("GET /status", c.status)
 	mux.HandleFunc("GET /nodes", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Nodes(r.Context())) })
 	handleProfiles(mux)
 	handleAdmin(mux, c.node)
@@ -105,6 +106,15 @@ func (c *control) serve(ctx context.Context, l net.Listener) error {
 		s.Close()
 	}
 	return nil
+}
+
+// status answers for all peers, or, with `node`, in detail for one.
+func (c *control) status(w http.ResponseWriter, r *http.Request) {
+	if name := r.FormValue("node"); name != "" {
+		answer(w)(c.node.StatusOf(r.Context(), name))
+		return
+	}
+	answer(w)(c.node.Status(r.Context()))
 }
 
 // end stops the node and returns when all is undone.

@@ -35,6 +35,18 @@ func (n *fakeNode) Status(context.Context) (*tunnel.Status, error) {
 	}, n.err
 }
 
+func (n *fakeNode) StatusOf(ctx context.Context, name string) (*tunnel.Status, error) {
+	s, err := n.Status(ctx)
+	if name != "box" {
+		return s, err
+	}
+	s.Peers = []tunnel.PeerStatus{
+		{Name: "other", State: "connected", Path: "direct"},
+		{Name: name, State: "connected", Path: "direct", Pairs: []tunnel.PairStatus{{State: "succeeded", Chosen: true}}, Events: []tunnel.EventStatus{{Text: "handshake"}}},
+	}
+	return s, err
+}
+
 func (n *fakeNode) Nodes(context.Context) ([]tunnel.NodeInfo, error) {
 	over := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return []tunnel.NodeInfo{

@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -21,6 +23,7 @@ func runStatus(e env, args []string) error {
 	var s socketFlags
 	s.add(fs)
 	asJSON := fs.Bool("json", false, "print JSON")
+	watch := fs.Bool("watch", false, "show it anew each second, until interrupted")
 	rest, err := parse(fs, args, 1)
 	if err != nil {
 		return err
@@ -29,24 +32,71 @@ func runStatus(e env, args []string) error {
 	if err != nil {
 		return err
 	}
+	show := func() error {
+		text, err := statusText(e.ctx, &s, socket, rest, *asJSON)
+		if err == nil && *watch && isTerminal(e.stdout) {
+			text = clearScreen + text
+		}
+		if err == nil {
+			_, err = io.WriteString(e.stdout, text)
+		}
+		return err
+	}
+	if !*watch {
+		return show()
+	}
+	return watchStatus(e.ctx, time.Second, show)
+}
+
+// clearScreen has a terminal begin anew at its top.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// watchStatus shows again and again until ctx ends, or that fails.
+func watchStatus(ctx context.Context, every time.Duration, show func() error) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := show(); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// statusText is the answer, for a peer where rest names one.
+func statusText(ctx context.Context, s *socketFlags, socket string, rest []string, asJSON bool) (string, error) {
+	path := "/status"
+	if len(rest) == 1 {
+		path += "?" + url.Values{"node": rest}.Encode()
+	}
 	var status tunnel.Status
-	if err := ask(e.ctx, socket, "GET", "/status", nil, &status); err != nil {
-		return s.whyStopped(err)
+	if err := ask(ctx, socket, "GET", path, nil, &status); err != nil {
+		return "", s.whyStopped(err)
 	}
 	if len(rest) == 1 {
 		if err := narrow(&status, rest[0]); err != nil {
-			return err
+			return "", err
 		}
 	}
+	var text strings.Builder
 	switch {
-	case *asJSON:
-		return printJSON(e.stdout, status)
+	case asJSON:
+		if err := printJSON(&text, status); err != nil {
+			return "", err
+		}
 	case len(rest) == 1:
-		printPeer(e.stdout, status.Peers[0], time.Now())
+		printPeer(&text, status.Peers[0], time.Now())
 	default:
-		printStatus(e.stdout, status, time.Now())
+		printStatus(&text, status, time.Now())
 	}
-	return nil
+	return text.String(), nil
 }
 
 // whyStopped makes of the error that no node answers one that says that the
@@ -98,6 +148,7 @@ func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
 		fmt.Fprintf(w, "member until: %s\n", endText(s.Self.Expires))
 	}
 	printHub(w, s.Hub)
+	printNAT(w, s.Self.NAT)
 	printRelays(w, s.Self.Relays)
 	if s.Self.GSO.Why != "" {
 		fmt.Fprintf(w, "packets pass the kernel one by one (GSO is off): %s\n", s.Self.GSO.Why)
@@ -134,6 +185,18 @@ func printHub(w io.Writer, h tunnel.HubStatus) {
 	}
 }
 
+// printNAT tells how the NAT before this machine maps, where that is known.
+func printNAT(w io.Writer, nat tunnel.NATStatus) {
+	switch {
+	case nat.Mapping == peer.MappingNone:
+		fmt.Fprintln(w, "NAT: none")
+	case nat.Mapping.PerDestination():
+		fmt.Fprintf(w, "NAT: %s mapping (symmetric)\n", nat.Mapping)
+	case nat.Mapping != peer.MappingUnknown:
+		fmt.Fprintf(w, "NAT: %s mapping\n", nat.Mapping)
+	}
+}
+
 // printRelays tells the relays that are held, and what is wrong with others. One
 // that never answered over IPv6 is none to a machine without IPv6.
 func printRelays(w io.Writer, relays []tunnel.RelayStatus) {
@@ -150,39 +213,6 @@ func printRelays(w io.Writer, relays []tunnel.RelayStatus) {
 	if len(texts) > 0 {
 		fmt.Fprintf(w, "relays: %s\n", strings.Join(texts, ", "))
 	}
-}
-
-func printPeer(w io.Writer, p tunnel.PeerStatus, now time.Time) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(name, value string) { fmt.Fprintf(t, "%s:\t%s\n", name, value) }
-	row("node", p.Name)
-	row("id", p.ID)
-	row("addresses", joinAddrs(p.Addresses))
-	row("state", stateText(p))
-	if p.Why != "" {
-		row("why", p.Why)
-	}
-	row("ice", orDash(p.ICE))
-	row("path", string(p.Path))
-	if p.Remote.Address != "" {
-		row("local", fmt.Sprintf("%s (%s)", p.Local.Address, p.Local.Type))
-		row("remote", fmt.Sprintf("%s (%s)", p.Remote.Address, p.Remote.Type))
-	}
-	row("rtt", rttText(p.RTT))
-	row("mtu", fmt.Sprint(p.MTU))
-	row("received", byteText(p.RxBytes))
-	row("sent", byteText(p.TxBytes))
-	row("handshake", ageText(p.LastHandshake, now))
-	row("post-quantum key", presharedText(p, now))
-	t.Flush()
-}
-
-// presharedText says whether the tunnel has a key of a post-quantum exchange.
-func presharedText(p tunnel.PeerStatus, now time.Time) string {
-	if !p.PresharedKey {
-		return "not yet"
-	}
-	return "yes, since " + ageText(p.PresharedSince, now)
 }
 
 // stateText is the peer's state; a peer that is not there has none.

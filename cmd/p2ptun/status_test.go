@@ -33,6 +33,11 @@ func testPeers() []tunnel.PeerStatus {
 	}
 }
 
+func behind(self tunnel.SelfStatus, m peer.Mapping) tunnel.SelfStatus {
+	self.NAT.Mapping = m
+	return self
+}
+
 func TestPrintStatus(t *testing.T) {
 	self := tunnel.SelfStatus{Name: "laptop", State: "up", Interface: "p2ptun0",
 		Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.1"), netip.MustParseAddr("fd00::1")}}
@@ -64,6 +69,11 @@ tv: not connected to the hub
 `},
 		{"relays", tunnel.Status{Self: withRelays, Network: home, Hub: hub(true, "")}, head + "hub: connected to ws://192.0.2.1:443\n" +
 			"relays: 192.0.2.1:3478 (12.3 ms), 192.0.2.3:3478 (does not answer)\n" + alone},
+		{"no NAT", tunnel.Status{Self: behind(self, peer.MappingNone), Network: home, Hub: hub(true, "")}, head + "hub: connected to ws://192.0.2.1:443\nNAT: none\n" + alone},
+		{"NAT", tunnel.Status{Self: behind(self, peer.MappingEndpointIndependent), Network: home, Hub: hub(true, "")},
+			head + "hub: connected to ws://192.0.2.1:443\nNAT: endpoint-independent mapping\n" + alone},
+		{"symmetric NAT", tunnel.Status{Self: behind(self, peer.MappingAddressDependent), Network: home, Hub: hub(true, "")},
+			head + "hub: connected to ws://192.0.2.1:443\nNAT: address-dependent mapping (symmetric)\n" + alone},
 		{"alone", tunnel.Status{Self: self, Network: home, Hub: hub(false, "")}, head + "hub: connecting to ws://192.0.2.1:443\n" + alone},
 		{"hub refuses", tunnel.Status{Self: self, Network: home, Hub: hub(false, "the hub refused: no")},
 			head + "hub: not connected to ws://192.0.2.1:443: the hub refused: no\n" + alone},
@@ -80,50 +90,6 @@ tv: not connected to the hub
 				t.Errorf("got\n%s\nwant\n%s", got.String(), tt.want)
 			}
 		})
-	}
-}
-
-func TestPrintPeer(t *testing.T) {
-	peers := testPeers()
-	for _, tt := range []struct {
-		p    tunnel.PeerStatus
-		want string
-	}{
-		{peers[0], `node:              desktop
-id:                aaaa
-addresses:         10.77.0.2, fd00::2
-state:             connected
-ice:               completed
-path:              direct
-local:             192.168.1.2:5000 (host)
-remote:            203.0.113.9:6000 (srflx)
-rtt:               12.3 ms
-mtu:               1280
-received:          5.0 MiB
-sent:              1000 B
-handshake:         1m23s ago
-post-quantum key:  yes, since 1h0m0s ago
-`},
-		{peers[2], `node:              tv
-id:                cccc
-addresses:         
-state:             offline
-why:               not connected to the hub
-ice:               -
-path:              none
-rtt:               -
-mtu:               1280
-received:          0 B
-sent:              0 B
-handshake:         never
-post-quantum key:  not yet
-`},
-	} {
-		var got bytes.Buffer
-		printPeer(&got, tt.p, now)
-		if got.String() != tt.want {
-			t.Errorf("got\n%s\nwant\n%s", got.String(), tt.want)
-		}
 	}
 }
 
