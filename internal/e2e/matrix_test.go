@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,52 @@ func testPair(t *testing.T, first, second string, want peer.PathKind) {
 			s.waitOneRelay(a, b)
 			s.waitOneRelay(b, a)
 		}
+		s.waitWhy(a, b, want, first, second)
+		s.waitWhy(b, a, want, second, first)
 	})
+}
+
+// waitWhy waits until a node knows how the NATs map, and says what keeps it from a
+// direct path.
+func (s *setup) waitWhy(from, to *Node, path peer.PathKind, here, there string) {
+	s.t.Helper()
+	why := ""
+	switch {
+	case path == peer.PathDirect:
+	case isSymmetric(here) && isSymmetric(there):
+		why = "relayed: both NATs map per destination (symmetric)"
+	case isSymmetric(here):
+		why = "relayed: this machine's NAT maps per destination (symmetric); no direct check has been answered"
+	default:
+		why = "relayed: " + to.Name + "'s NAT maps per destination (symmetric); no direct check has been answered"
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		st, err := from.Status(s.ctx)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		p := st.Peers[0]
+		if st.Self.NAT.Mapping == mappingAt(here) && p.NAT.Mapping == mappingAt(there) && p.Why == why {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("%s behind %q sees %s behind %q: why %q, want %q", from.Name, st.Self.NAT.Mapping, to.Name, p.NAT.Mapping, p.Why, why)
+			return
+		}
+	}
+}
+
+func isSymmetric(place string) bool { return mappingAt(place).PerDestination() }
+
+// mappingAt is that of the strictest NAT of a place.
+func mappingAt(place string) peer.Mapping {
+	switch {
+	case place == "public":
+		return peer.MappingNone
+	case strings.HasSuffix(place, "symmetric"):
+		return peer.MappingAddressAndPortDependent
+	}
+	return peer.MappingEndpointIndependent
 }
 
 // waitOneRelay waits for a path over one relay: one end's, where the other's NAT
@@ -84,6 +130,13 @@ func TestLAN(t *testing.T) {
 			}
 			if got := netip.MustParseAddrPort(p.Remote.Address).Addr(); got != b.Host.Addr() || p.Remote.Type != peer.Host {
 				t.Errorf("a reaches b at %v (%s), want its LAN address %v", got, p.Remote.Type, b.Host.Addr())
+			}
+			text := s.must(a, "status", b.Name)
+			t.Log(text)
+			for _, want := range []string{"\n*+  succeeded ", " → " + p.Remote.Address + " host\n", "  path: none → ", "  nominated: direct at ", "  handshake"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("status of b does not say %q:\n%s", want, text)
+				}
 			}
 		})
 	}
