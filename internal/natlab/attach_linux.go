@@ -23,20 +23,30 @@ type attachment struct {
 	carrier  end // the interface that gives inside its carrier, often outside
 	upstream upstream
 	addrs    []netip.Prefix // the first is the one with the default route
+	next     netip.Addr     // hop of the default route
 }
 
 // attach connects ns to the upstream by an interface of that name, with an
 // address and a default route. l.mu is held.
 func (l *Lab) attach(inside end, up upstream, link Link) (*attachment, error) {
+	a, err := l.connect(inside, up, link)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.addAddr(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// connect is attach without the address and the route. l.mu is held.
+func (l *Lab) connect(inside end, up upstream, link Link) (*attachment, error) {
 	a := &attachment{inside: inside, outside: up.socket(), upstream: up}
 	var err error
 	if a.carrier, err = l.cable(a.inside, a.outside, link); err != nil {
 		return nil, err
 	}
 	if err := up.connected(a.outside); err != nil {
-		return nil, err
-	}
-	if err := a.addAddr(); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -60,7 +70,7 @@ func (a *attachment) addAddr() error {
 	if err := a.inside.ns.addAddr(a.inside.name, prefix); err != nil {
 		return err
 	}
-	a.addrs = append(a.addrs, prefix)
+	a.addrs, a.next = append(a.addrs, prefix), gateway
 	if err := a.upstream.deliver(a.outside, prefix.Addr()); err != nil {
 		return err
 	}

@@ -8,11 +8,12 @@ import (
 )
 
 // A Host is a machine with one interface, eth0, in the public internet or
-// behind a NAT. Safe for concurrent use.
+// behind a NAT; AddUplink gives it more. Safe for concurrent use.
 type Host struct {
 	lab  *Lab
 	ns   *namespace
-	link *attachment // guarded by lab.mu
+	link *attachment // guarded by lab.mu, as what follows
+	more []*Uplink
 }
 
 // PublicHost attaches a host with a public address to the core.
