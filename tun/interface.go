@@ -19,6 +19,9 @@ type Interface struct {
 	ipv4Only bool
 	dev      packets
 
+	mu   sync.Mutex         // guards mtus, and is held while routes change
+	mtus map[netip.Addr]int // other than BaseMTU, as SetMTU was told
+
 	closeOnce sync.Once
 	closeErr  error
 }

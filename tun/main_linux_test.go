@@ -55,7 +55,7 @@ func runAsRoot() (exitCode int, err error) {
 // enterNamespace puts the test into an empty network namespace with a loopback.
 // The test's thread is never unlocked: it ends with the test, and the namespace
 // with it.
-func enterNamespace(t *testing.T) {
+func enterNamespace(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -85,7 +85,7 @@ func must(t testing.TB, err error) {
 
 // addVeth makes a pair of interfaces that are up, name and name-peer, with
 // addrs on the first.
-func addVeth(t *testing.T, name string, addrs ...string) netlink.Link {
+func addVeth(t testing.TB, name string, addrs ...string) netlink.Link {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name

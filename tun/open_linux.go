@@ -82,9 +82,7 @@ func (i *Interface) configure() error {
 func addAddrs(link netlink.Link, prefixes []netip.Prefix) (ipv4Only bool, err error) {
 	added := 0
 	for _, p := range prefixes {
-		addr := interfaceAddr(p)
-		addr.Flags |= unix.IFA_F_NOPREFIXROUTE // the kernel's route would have the interface's MTU
-		err := netlink.AddrAdd(link, addr)
+		err := addAddr(link, p)
 		if p.Addr().Is6() && isIPv6Off(err) {
 			ipv4Only = true
 			continue
@@ -99,6 +97,14 @@ func addAddrs(link netlink.Link, prefixes []netip.Prefix) (ipv4Only bool, err er
 			"switch it on: sysctl net.ipv6.conf.default.disable_ipv6=0")
 	}
 	return ipv4Only, nil
+}
+
+// addAddr adds p, without the route that the kernel would make: that has the
+// interface's MTU.
+func addAddr(link netlink.Link, p netip.Prefix) error {
+	addr := interfaceAddr(p)
+	addr.Flags |= unix.IFA_F_NOPREFIXROUTE
+	return netlink.AddrAdd(link, addr)
 }
 
 // interfaceAddr is p as netlink wants it. There is no link to detect duplicate

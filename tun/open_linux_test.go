@@ -121,13 +121,19 @@ func TestOpenRefusesConflict(t *testing.T) {
 	}
 }
 
-func TestOpenIPv6Off(t *testing.T) {
-	needTUN(t)
-	enterNamespace(t)
+// switchOffIPv6 does so for the interfaces to come of the test's namespace.
+func switchOffIPv6(t *testing.T) {
+	t.Helper()
 	const sysctl = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
 	if err := os.WriteFile(sysctl, []byte("1"), 0); err != nil {
 		t.Skipf("cannot switch off IPv6: %v", err)
 	}
+}
+
+func TestOpenIPv6Off(t *testing.T) {
+	needTUN(t)
+	enterNamespace(t)
+	switchOffIPv6(t)
 	iface, err := Open(Config{Name: "p2ptun0", Prefixes: prefixes("fd77::2/64", "10.77.0.2/16")})
 	must(t, err)
 	defer iface.Close()

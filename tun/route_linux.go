@@ -27,17 +27,32 @@ const routeProtocol = 221
 func (i *Interface) SetMTU(addrs []netip.Addr, mtu int) error {
 	mtu = min(mtu, i.mtu)
 	i.dev.lowerPadding(mtu)
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	var errs []error
 	for _, a := range addrs {
 		own := i.network(a)
 		if !own.IsValid() || own.Addr() == a || a.Is6() && i.ipv4Only {
 			continue
 		}
+		i.noteLocked(a, mtu)
 		if err := i.setRoute(i.route(netip.PrefixFrom(a, a.BitLen()), own.Addr(), mtu)); err != nil {
 			errs = append(errs, fmt.Errorf("interface %s: MTU %d of %s: %w", i.name, mtu, a, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// noteLocked keeps an address's MTU for Restore. The caller holds mu.
+func (i *Interface) noteLocked(a netip.Addr, mtu int) {
+	if mtu == BaseMTU {
+		delete(i.mtus, a)
+		return
+	}
+	if i.mtus == nil {
+		i.mtus = make(map[netip.Addr]int)
+	}
+	i.mtus[a] = mtu
 }
 
 // setRoute adds or replaces the route of one address, or removes it when it says
@@ -66,15 +81,22 @@ func (i *Interface) network(a netip.Addr) netip.Prefix {
 
 // routeNetwork routes the prefixes to the interface.
 func (i *Interface) routeNetwork() error {
-	for _, p := range i.prefixes {
-		if p.IsSingleIP() || p.Addr().Is6() && i.ipv4Only {
-			continue
-		}
-		if err := netlink.RouteReplace(i.route(p.Masked(), p.Addr(), min(BaseMTU, i.mtu))); err != nil {
-			return fmt.Errorf("route %s: %w", p.Masked(), err)
+	for _, r := range i.networkRoutes() {
+		if err := netlink.RouteReplace(r); err != nil {
+			return fmt.Errorf("route %s: %w", r.Dst, err)
 		}
 	}
 	return nil
+}
+
+// networkRoutes are the routes of the prefixes.
+func (i *Interface) networkRoutes() (routes []*netlink.Route) {
+	for _, p := range i.prefixes {
+		if !p.IsSingleIP() && !(p.Addr().Is6() && i.ipv4Only) {
+			routes = append(routes, i.route(p.Masked(), p.Addr(), min(BaseMTU, i.mtu)))
+		}
+	}
+	return routes
 }
 
 // route describes the route to dst, from one of our addresses. The peer is told

@@ -24,6 +24,9 @@ func Open(cfg Config) (*Interface, error) {
 // SetMTU is implemented on Linux only.
 func (*Interface) SetMTU([]netip.Addr, int) error { return errUnsupported }
 
+// Restore is implemented on Linux only.
+func (*Interface) Restore() (int, error) { return 0, errUnsupported }
+
 // Check is implemented on Linux only.
 func Check(string) error { return errUnsupported }
 
@@ -34,4 +37,6 @@ func CheckConflicts([]netip.Prefix, string) error { return errUnsupported }
 func LocalAddrs() ([]netip.Addr, error) { return nil, errUnsupported }
 
 // Watch is implemented on Linux only.
-func Watch(context.Context, *slog.Logger, func([]netip.Addr)) error { return errUnsupported }
+func Watch(context.Context, *slog.Logger, *Interface, func([]netip.Addr, string)) error {
+	return errUnsupported
+}

@@ -1,32 +1,67 @@
 package tun
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // view is what a peer-to-peer path depends on, on this host.
 type view struct {
-	addrs    []netip.Addr   // as LocalAddrs
-	defaults []defaultRoute // sorted
+	addrs []netip.Addr // as LocalAddrs
+	ways  ways
 }
 
-// defaultRoute is one way out, as far as a change of it changes paths.
-type defaultRoute struct {
-	gateway netip.Addr // invalid where the link itself is the way out
+// ways are the routes to the addresses of beyond.
+type ways [len(beyond)]way
+
+// beyond are addresses of the internet that the kernel is asked for its route to:
+// one in each half of IPv4, for VPNs take both by a route each, and one of IPv6.
+// That costs the same on a router that knows all the internet's networks, and
+// heeds metrics and rules. Nothing is ever sent there.
+var beyond = [...]netip.Addr{
+	netip.MustParseAddr("8.0.0.1"), netip.MustParseAddr("193.0.14.129"), netip.MustParseAddr("2001:7fd::1"),
+}
+
+// way is one way out, as far as a change of it changes paths. The zero way is
+// none.
+type way struct {
 	link    int        // interface index
-	metric  int
+	gateway netip.Addr // invalid where the link itself is the way out
+	source  netip.Addr // IPv4: IPv6 takes temporary ones by turns
 }
 
 func (v view) equal(other view) bool {
-	return slices.Equal(v.addrs, other.addrs) && slices.Equal(v.defaults, other.defaults)
+	return slices.Equal(v.addrs, other.addrs) && v.ways == other.ways
+}
+
+// lacks says whether all that was before and is otherwise now is gone, and
+// nothing has taken its place, or not yet.
+func (v view) lacks(before view) bool {
+	for i, w := range before.ways {
+		if w != (way{}) && v.ways[i] == (way{}) {
+			return true
+		}
+	}
+	has := func(a netip.Addr) bool { return slices.Contains(before.addrs, a) }
+	return len(v.addrs) < len(before.addrs) && !slices.ContainsFunc(v.addrs, func(a netip.Addr) bool { return !has(a) })
+}
+
+// since says in words what has changed.
+func (v view) since(before view) string {
+	switch {
+	case v.ways == before.ways:
+		return "addresses changed"
+	case v.ways == ways{}:
+		return "the default route is gone"
+	case before.ways == ways{}:
+		return "a default route has come"
+	}
+	return "the default route has moved"
 }
 
 // look takes the view of the calling thread's network namespace.
@@ -35,62 +70,46 @@ func look() (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	addrs, err := localAddrs(links)
-	if err != nil {
+	v := view{}
+	if v.addrs, err = localAddrs(links); err != nil {
 		return view{}, err
 	}
-	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return view{}, fmt.Errorf("list routes: %w", err)
-	}
-	return view{addrs, defaultRoutes(routes, links)}, nil
-}
-
-// defaultRoutes picks the default routes through links out of the main table's.
-func defaultRoutes(routes []netlink.Route, links map[int]bool) []defaultRoute {
-	var defaults []defaultRoute
-	for _, r := range routes {
-		if p, ok := prefixFrom(r.Dst); !ok || p.Bits() > 0 || r.Type != unix.RTN_UNICAST {
-			continue
-		}
-		for _, hop := range hops(r) {
-			if links[hop.LinkIndex] {
-				gw, _ := netip.AddrFromSlice(hop.Gw)
-				defaults = append(defaults, defaultRoute{gw.Unmap(), hop.LinkIndex, r.Priority})
-			}
+	for i, a := range beyond {
+		if v.ways[i], err = wayTo(a); err != nil {
+			return view{}, fmt.Errorf("route to %s: %w", a, err)
 		}
 	}
-	slices.SortFunc(defaults, func(a, b defaultRoute) int {
-		return cmp.Or(a.gateway.Compare(b.gateway), a.link-b.link, a.metric-b.metric)
-	})
-	return defaults
+	return v, nil
 }
 
-// subscription is the kernel's stream of link, address and route changes. Its
-// socket belongs to the network namespace of the thread that opened it.
-type subscription struct {
-	sock *nl.NetlinkSocket
-}
-
-func subscribe() (source, error) {
-	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to network changes: %w", err)
+// wayTo asks the kernel which way it takes to an address.
+func wayTo(a netip.Addr) (way, error) {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	if isUnrouted(err) {
+		return way{}, nil
 	}
-	return &subscription{sock}, nil
-}
-
-// Receive waits for a message. What it says does not matter: whoever is told
-// looks for himself. So an overflow, which loses messages and would end the
-// library's own subscriptions, is no more than another change.
-func (s *subscription) Receive() error {
-	_, _, err := s.sock.Receive()
-	if errors.Is(err, unix.ENOBUFS) {
-		return nil
+	if err != nil || len(routes) == 0 || routes[0].Type != unix.RTN_UNICAST {
+		return way{}, err
 	}
-	return err
+	w := way{link: routes[0].LinkIndex}
+	if gw, ok := netip.AddrFromSlice(routes[0].Gw); ok {
+		w.gateway = gw.Unmap()
+	}
+	if src, ok := netip.AddrFromSlice(routes[0].Src); ok && a.Is4() {
+		w.source = src.Unmap()
+	}
+	return w, nil
 }
 
-func (s *subscription) Close() { s.sock.Close() }
+// isUnrouted recognises how the kernel says that there is no route: none at all,
+// one that forbids (prohibit, blackhole, unreachable), or no such protocol.
+func isUnrouted(err error) bool {
+	for _, e := range []unix.Errno{
+		unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EAGAIN, unix.EAFNOSUPPORT, unix.EOPNOTSUPP,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

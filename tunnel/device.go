@@ -114,7 +114,7 @@ func (n *Node) runTasks(ctx context.Context) {
 		d.tasks.Go(func() error { n.resolveRelays(ctx, moved); return nil })
 	}
 	d.tasks.Go(func() error {
-		return tun.Watch(ctx, n.log, func(addrs []netip.Addr) {
+		return tun.Watch(ctx, n.log, d.iface, func(addrs []netip.Addr, why string) {
 			d.bind.NetworkChanged()
 			d.underlay.SetAddresses(addrs)
 			select {
