@@ -66,6 +66,18 @@ func (u *Underlay) setReflexive(s *server, r reflexive) {
 	})
 }
 
+// forgetLocked gives up the reflexive addresses of local addresses that are not
+// among the new hosts: nothing can be received there, though the NAT may hold the
+// mapping, and what the new address has is about to be learned. The caller holds mu.
+func (u *Underlay) forgetLocked(hosts []netip.Addr) {
+	for s, f := range u.found {
+		if base := f.reflexive.base; slices.Contains(u.hosts, base) && !slices.Contains(hosts, base) {
+			f.reflexive, f.probed = reflexive{}, false
+			u.found[s] = f
+		}
+	}
+}
+
 func (u *Underlay) probed(s *server) { u.update(s, func(f *found) { f.probed = true }) }
 
 func (u *Underlay) setRelay(s *server, r *Relay) {

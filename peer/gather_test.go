@@ -67,6 +67,36 @@ func TestWatchersAreToldOfChangesOnly(t *testing.T) {
 	}
 }
 
+// A reflexive address goes with the local address that it was learned from, but
+// not with one that never was a candidate: the kernel's choice for IPv6 changes.
+func TestReflexiveAddressGoesWithItsBase(t *testing.T) {
+	local, next, other := netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("192.168.1.3"), netip.MustParseAddr("192.168.1.9")
+	for _, tt := range []struct {
+		name  string
+		base  netip.Addr
+		after []netip.Addr
+		want  bool
+	}{
+		{"renumbered", local, []netip.Addr{next}, false},
+		{"no address left", local, nil, false},
+		{"one more", local, []netip.Addr{local, next}, true},
+		{"no candidate", other, []netip.Addr{next}, true},
+		{"not known", netip.Addr{}, []netip.Addr{next}, true},
+	} {
+		u := NewUnderlay(UnderlayConfig{Port: 7})
+		u.SetAddresses([]netip.Addr{local})
+		u.SetServers([]Server{{Addr: hubAddr}})
+		s := (*u.servers.Load())[hubAddr]
+		u.setReflexive(s, reflexive{mapped: testRemote, base: tt.base})
+		u.settle(s)
+		u.SetAddresses(tt.after)
+		offered := slices.ContainsFunc(candidates(u), func(c Candidate) bool { return c.Type == ServerReflexive })
+		if _, all := u.Gathered(); offered != tt.want || all != tt.want {
+			t.Errorf("%s: offered %v, all are there %v; want %v", tt.name, offered, all, tt.want)
+		}
+	}
+}
+
 // Whoever names the servers decides where this node sends to.
 func TestServersAreBounded(t *testing.T) {
 	u := NewUnderlay(UnderlayConfig{

@@ -159,8 +159,8 @@ func (u *Underlay) Run(ctx context.Context) error {
 
 // SetAddresses takes the node's local addresses, best first. Those that cannot
 // be candidates are left out, and those beyond the tenth of a family. Peers are
-// told of changes.
-func (u *Underlay) SetAddresses(addrs []netip.Addr) {
+// told of changes: changed says that they were.
+func (u *Underlay) SetAddresses(addrs []netip.Addr) (changed bool) {
 	var hosts []netip.Addr
 	count := make(map[int]int) // by address length
 	for _, a := range addrs {
@@ -174,13 +174,15 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) {
 	slices.SortStableFunc(hosts, func(a, b netip.Addr) int { return b.BitLen() - a.BitLen() })
 
 	u.mu.Lock()
-	changed := !slices.Equal(u.hosts, hosts)
+	changed = !slices.Equal(u.hosts, hosts)
+	u.forgetLocked(hosts)
 	u.hosts = hosts
 	u.mu.Unlock()
 	if changed {
 		u.look()
 		u.notify()
 	}
+	return changed
 }
 
 // Changed says that the network may be another though the addresses are the same:
