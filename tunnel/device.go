@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -41,7 +40,8 @@ type device struct {
 	tasks    *errgroup.Group
 	ctx      context.Context // of tasks
 	cancel   context.CancelFunc
-	ipv4     netip.Addr // of this machine inside the tunnel
+	ipv4     netip.Addr    // of this machine inside the tunnel
+	moved    chan struct{} // the network is another: names may lead elsewhere
 }
 
 // start brings the tunnel up. What it made is undone when it fails.
@@ -109,30 +109,12 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.tasks, ctx = errgroup.WithContext(ctx)
 	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
-	moved := make(chan struct{}, 1)
+	d.moved, n.awake = make(chan struct{}, 1), awake{}
 	if len(n.cfg.Relays) > 0 {
-		d.tasks.Go(func() error { n.resolveRelays(ctx, moved); return nil })
+		d.tasks.Go(func() error { n.resolveRelays(ctx, d.moved); return nil })
 	}
 	d.tasks.Go(func() error {
-		return tun.Watch(ctx, n.log, d.iface, func(addrs []netip.Addr, why string) {
-			d.bind.NetworkChanged()
-			d.underlay.SetAddresses(addrs)
-			select {
-			case moved <- struct{}{}:
-			default:
-			}
-			n.hub.Moved(hasAddress)
-		})
-	})
-}
-
-// hasAddress says whether any interface has the address: also one that peers
-// are not told.
-func hasAddress(a netip.Addr) bool {
-	all, err := net.InterfaceAddrs()
-	return err != nil || slices.ContainsFunc(all, func(i net.Addr) bool {
-		p, err := netip.ParsePrefix(i.String())
-		return err == nil && p.Addr().Unmap() == a
+		return tun.Watch(ctx, n.log, d.iface, func(addrs []netip.Addr, why string) { n.networkChanged(d, addrs, why) })
 	})
 }
 

@@ -115,6 +115,7 @@ const prompt = time.Second
 
 // poll looks at WireGuard's traffic: they alone say what is alive.
 func (n *Node) poll(now time.Time) {
+	n.pollAwake(now)
 	n.pollActive(now)
 	n.tellPresence(now)
 	n.tunnel.gate.expire(now)

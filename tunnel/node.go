@@ -88,6 +88,7 @@ type Node struct {
 	neighbours int           // see neighbours.go
 
 	gathered string // the candidates that progress last told
+	awake    awake
 }
 
 // hubLink is how the connection to the hub stands.
