@@ -26,6 +26,10 @@ type Interface struct {
 	closeErr  error
 }
 
+// AddressesChanged is why Watch reports, where all routes to the internet are as
+// they were.
+const AddressesChanged = "addresses changed"
+
 // packets is the packet side of an interface.
 type packets interface {
 	wgtun.Device

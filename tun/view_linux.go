@@ -55,7 +55,7 @@ func (v view) lacks(before view) bool {
 func (v view) since(before view) string {
 	switch {
 	case v.ways == before.ways:
-		return "addresses changed"
+		return AddressesChanged
 	case v.ways == ways{}:
 		return "the default route is gone"
 	case before.ways == ways{}:

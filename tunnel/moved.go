@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/p2ptun/p2ptun/tun"
 )
 
 // networkChanged takes what tun.Watch tells, on its goroutine. Where the addresses
@@ -13,17 +15,22 @@ func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 	if !d.underlay.SetAddresses(addrs) && why != "" {
 		d.underlay.Changed(why)
 	}
-	n.networkMoved(d)
+	has := hasAddress
+	if why != "" && why != tun.AddressesChanged {
+		has = sendsFrom
+	}
+	n.networkMoved(d, has)
 }
 
-// networkMoved tells all but the sessions that the network may be another. It is
-// called from any goroutine.
-func (n *Node) networkMoved(d *device) {
+// networkMoved tells all but the sessions that the network may be another; has
+// says whether a connection from an address can go on. It is called from any
+// goroutine.
+func (n *Node) networkMoved(d *device, has func(netip.Addr) bool) {
 	select {
 	case d.moved <- struct{}{}:
 	default:
 	}
-	n.hub.Moved(hasAddress)
+	n.hub.Moved(has)
 }
 
 // hasAddress says whether any interface has the address: also one that peers
@@ -34,4 +41,23 @@ func hasAddress(a netip.Addr) bool {
 		p, err := netip.ParsePrefix(i.String())
 		return err == nil && p.Addr().Unmap() == a
 	})
+}
+
+// somewhere is an address of the internet. Nothing is sent there.
+const somewhere = "193.0.14.129:9"
+
+// sendsFrom says whether this machine has the address, and would choose it for the
+// internet. Where the default route has moved to another uplink, packets of a
+// connection from the old one's address leave by the new one, whose NAT makes them
+// another connection's. Of IPv6 it is not known: temporary addresses take turns.
+func sendsFrom(a netip.Addr) bool {
+	if !a.Is4() {
+		return hasAddress(a)
+	}
+	c, err := net.Dial("udp4", somewhere)
+	if err != nil {
+		return hasAddress(a) // no way is better
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap() == a
 }

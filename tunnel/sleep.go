@@ -45,5 +45,5 @@ func (n *Node) pollAwake(now time.Time) {
 	n.log.Info("the machine has slept", "for", missed.Round(time.Second))
 	n.tunnel.bind.NetworkChanged()
 	n.tunnel.underlay.Changed("the machine has slept")
-	n.networkMoved(n.tunnel)
+	n.networkMoved(n.tunnel, hasAddress)
 }
