@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/internal/natlab"
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/vishvananda/netlink"
 )
 
 // silenceGoal is how long nothing may arrive after a change that leaves a way.
@@ -27,17 +29,82 @@ func TestNetworkChanges(t *testing.T) {
 	nat := func(name string) *natlab.NAT { return natlab.Must(s.rig.Lab.NAT(name, natlab.PortRestricted, slow)) }
 	host := natlab.Must(nat("home").Host("a"))
 	second := natlab.Must(host.AddUplink(nat("phone")))
-	first := host.FirstUplink()
 	a, b := s.rig.Node(host), s.rig.Node(natlab.Must(nat("b-home").Host("b")))
 	s.meet(a, b)
-	for _, c := range []change{
-		{"default route moved", func() error { return host.DefaultVia(second) }},
-		{"and back", func() error { return host.DefaultVia(first) }},
-		{"another is preferred", func() error { return host.Prefer(second) }},
-		{"and the first again", func() error { return host.Prefer(first) }},
-		{"address changed", host.Renumber},
-	} {
-		s.survive(a, b, c)
+	s.survive(a, b,
+		change{"default route moved", func() error { return host.DefaultVia(second) }},
+		change{"the first is preferred", func() error { return host.Prefer(host.FirstUplink()) }},
+		change{"address changed", host.Renumber},
+		change{"cable pulled for 5 s", s.pull(host)},
+	)
+}
+
+// TestNetworkChangesOnLAN is the same for two machines on one LAN, and for IPv6:
+// the router's prefix is another one (RFC 4192).
+func TestNetworkChangesOnLAN(t *testing.T) {
+	for _, six := range []bool{false, true} {
+		t.Run(fmt.Sprintf("IPv6 %v", six), func(t *testing.T) {
+			s := newSetup(t)
+			hostA, hostB := onLAN(natlab.Link{Delay: 20 * time.Millisecond}, six)(s)
+			a, b := s.rig.Node(hostA), s.rig.Node(hostB)
+			s.meet(a, b)
+			changes := []change{{"address changed", hostA.Renumber}}
+			if six {
+				changes = []change{
+					{"another prefix", func() error {
+						return errors.Join(
+							hostA.AddIPv6(netip.MustParsePrefix("fd02::1/64")), hostB.AddIPv6(netip.MustParsePrefix("fd02::2/64")),
+							lifetime(hostA, "fd01::1/64", 0, 3600), lifetime(hostB, "fd01::2/64", 0, 3600))
+					}},
+					{"the old one gone", func() error {
+						return errors.Join(lifetime(hostA, "fd01::1/64", 0, 0), lifetime(hostB, "fd01::2/64", 0, 0))
+					}},
+				}
+			}
+			s.survive(a, b, changes...)
+			p, err := a.Peer(s.ctx, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at := netip.MustParseAddrPort(p.Remote.Address); six && at.Addr() != netip.MustParseAddr("fd02::2") {
+				t.Errorf("b is at %v, want the new prefix", at)
+			}
+		})
+	}
+}
+
+// lifetime changes for how long an address may be used, in seconds; no lifetime
+// at all takes it away.
+func lifetime(h *natlab.Host, addr string, preferred, valid int) error {
+	p := netip.MustParsePrefix(addr)
+	return h.Do(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		a := &netlink.Addr{
+			IPNet:       &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 128)},
+			PreferedLft: preferred, ValidLft: valid,
+		}
+		if valid == 0 {
+			return netlink.AddrDel(link, a)
+		}
+		return netlink.AddrReplace(link, a)
+	})
+}
+
+// pull returns a change that cuts a host off for a while. Nothing is to be had
+// meanwhile.
+func (s *setup) pull(h *natlab.Host) func() error {
+	return func() error {
+		if err := h.Unplug(); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(5 * time.Second):
+		case <-s.ctx.Done():
+		}
+		return h.Plug()
 	}
 }
 
@@ -69,8 +136,19 @@ type change struct {
 	do   func() error
 }
 
-// survive has a change happen under traffic in both directions.
-func (s *setup) survive(a, b *Node, c change) {
+// survive has changes happen under traffic in both directions, one after the
+// other.
+func (s *setup) survive(a, b *Node, changes ...change) {
+	s.t.Helper()
+	for i, c := range changes {
+		if i > 0 {
+			s.settle(a, b)
+		}
+		s.surviveOne(a, b, c)
+	}
+}
+
+func (s *setup) surviveOne(a, b *Node, c change) {
 	s.t.Helper()
 	stream, err := a.StartStream(s.ctx, b, address(1), 1<<20)
 	if err != nil {
@@ -79,10 +157,15 @@ func (s *setup) survive(a, b *Node, c change) {
 	out, back := s.meter(a, b, address(1)), s.meter(b, a, address(0))
 	out.await(s, 10)
 	back.await(s, 10)
+	start := time.Now()
 	if err := c.do(); err != nil {
 		s.t.Fatal(err)
 	}
-	time.Sleep(2 * silenceGoal) // of which the longest silence is sought
+	if took := time.Since(start); took > silenceGoal { // the network was away
+		out.again()
+		back.again()
+	}
+	time.Sleep(3 * silenceGoal / 2) // of which the longest silence is sought
 	for name, m := range map[string]*meter{"from a": out, "from b": back} {
 		longest := m.end()
 		s.t.Logf("%s: silence %s: %v", c.name, name, longest.Round(time.Millisecond))
@@ -93,7 +176,6 @@ func (s *setup) survive(a, b *Node, c change) {
 	if err := stream.End(); err != nil {
 		s.t.Errorf("%s: %v", c.name, err)
 	}
-	s.settle(a, b)
 }
 
 // meter sends 50 datagrams a second one way, and notes when they arrive.
@@ -148,6 +230,13 @@ func (m *meter) arrived() {
 		m.longest = max(m.longest, now.Sub(m.last))
 	}
 	m.last = now
+}
+
+// again forgets the silence so far.
+func (m *meter) again() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last, m.longest = time.Now(), 0
 }
 
 // await waits until so many more have arrived.
