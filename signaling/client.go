@@ -8,6 +8,7 @@ import (
 	mrand "math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,15 +18,20 @@ import (
 
 // Timing of a node's connection to its hub.
 const (
-	dialTimeout  = 5 * time.Second        // one URL, handshake included
-	pingInterval = 5 * time.Second        // keeps NAT mappings and finds dead connections
-	deadAfter    = 2 * pingInterval       // without a byte from the hub
-	writeTimeout = 5 * time.Second        // one frame
-	backoffMin   = 250 * time.Millisecond // doubled at each failure, with jitter
-	backoffMax   = 10 * time.Second
-	copiedMin    = time.Minute     // instead, after a CodeCopied: at random, so that
-	copiedMax    = 5 * time.Minute // one of the two machines has its turn for a while
-	sendQueue    = 256             // frames
+	dialTimeout  = 5 * time.Second  // all URLs, up to an open connection, and then the handshake
+	pingInterval = 5 * time.Second  // keeps NAT mappings and finds dead connections
+	deadAfter    = 2 * pingInterval // without a byte from the hub
+	writeTimeout = 5 * time.Second  // one frame
+
+	// Pauses are doubled at each failure, and jittered by half. The longest lets
+	// a node be back within 3 s of its hub, and spreads a thousand over 1.4 s.
+	backoffMin = 600 * time.Millisecond
+	backoffMax = 1400 * time.Millisecond
+	refusedMax = 10 * time.Second // instead, while the hub refuses this node
+
+	copiedMin = time.Minute     // instead, after a CodeCopied: at random, so that
+	copiedMax = 5 * time.Minute // one of the two machines has its turn for a while
+	sendQueue = 256             // frames
 )
 
 // Credential is what a hello shows besides the node's own keys.
@@ -60,18 +66,24 @@ type ClientConfig struct {
 type Client struct {
 	cfg      ClientConfig
 	presence []byte
-	kick     chan struct{}
+	kick     chan struct{} // ends a pause
+	suspect  chan struct{} // Probe was called
 	hub      atomic.Pointer[config.Hub]
-	link     atomic.Pointer[link] // nil: no connection
+	link     atomic.Pointer[link]   // nil: no connection
+	last     atomic.Pointer[string] // the URL that worked last
 
 	netDial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: package net's; for tests
 }
 
 // link is a connection that the hub has welcomed.
 type link struct {
-	conn  *websocket.Conn
-	local netip.Addr // our end's; zero: not known
-	out   chan []byte
+	conn    *websocket.Conn
+	welcome *Welcome
+	local   netip.Addr // our end's; zero: not known
+	out     chan []byte
+	rtt     time.Duration // of the hello; fixed
+	heard   chan struct{} // something came
+	leaving atomic.Bool   // another is being made
 }
 
 // NewClient returns a client that Run connects.
@@ -80,6 +92,7 @@ func NewClient(cfg ClientConfig) *Client {
 		cfg:      cfg,
 		presence: SignPresence(cfg.Self.Node, cfg.Self.Network, cfg.Self.Epoch),
 		kick:     make(chan struct{}, 1),
+		suspect:  make(chan struct{}, 1),
 	}
 	c.hub.Store(&cfg.Hub)
 	return c
@@ -94,8 +107,13 @@ func (c *Client) SetHub(hub config.Hub) {
 	if s := c.link.Load(); s != nil {
 		s.conn.Close() // the reader notices
 	}
+	signal(c.kick)
+}
+
+// signal makes the reader of c look, if it is not about to already.
+func signal(c chan struct{}) {
 	select {
-	case c.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -103,23 +121,22 @@ func (c *Client) SetHub(hub config.Hub) {
 // Run connects, and connects again with backoff, until ctx ends; it returns
 // ctx's error. It ends every goroutine it started.
 func (c *Client) Run(ctx context.Context) error {
-	backoff, attempt := backoffMin, 0
+	backoff := backoffMin
 	for {
-		hub := c.hub.Load()
-		urls := hub.URLs
-		welcomed, err := c.connect(ctx, hub.Key, urls[attempt%len(urls)])
+		l, err := c.reach(ctx)
+		for ; err == nil; l, err = c.serve(ctx, l) {
+			backoff = backoffMin
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if welcomed {
-			backoff = backoffMin
-		} else if attempt++; attempt%len(urls) != 0 && !errors.As(err, new(*Error)) {
-			continue // the hub's other addresses before a word or a pause
-		}
 		c.cfg.Handle(&Down{Err: err})
-		pause := backoff/2 + mrand.N(backoff)
-		if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code == CodeCopied {
-			pause = copiedMin + mrand.N(copiedMax-copiedMin)
+		pause, longest := backoff/2+mrand.N(backoff), backoffMax
+		if refusal := (*Error)(nil); errors.As(err, &refusal) {
+			longest = refusedMax
+			if refusal.Code == CodeCopied {
+				pause = copiedMin + mrand.N(copiedMax-copiedMin)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -127,22 +144,21 @@ func (c *Client) Run(ctx context.Context) error {
 		case <-c.kick:
 		case <-time.After(pause):
 		}
-		backoff = min(2*backoff, backoffMax)
+		backoff = min(2*backoff, longest)
 	}
 }
 
 // Moved tells of a change of network, and whether the machine has an address
 // still. A connection from one that is gone is given up now, not when it has
-// been silent for long, and a pause before the next attempt ends. It is safe for
-// concurrent use.
+// been silent for long; any other is probed, and a pause before the next attempt
+// ends. It is safe for concurrent use.
 func (c *Client) Moved(has func(netip.Addr) bool) {
 	if s := c.link.Load(); s != nil && s.local.IsValid() && !has(s.local) {
 		s.conn.Close() // the reader notices
+		signal(c.kick)
+		return
 	}
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
+	c.Probe()
 }
 
 // Send queues a frame on the standing connection. It says false when there is
@@ -165,57 +181,57 @@ func (c *Client) Send(m Message) bool {
 	}
 }
 
-// connect makes one connection and serves it to its end.
-func (c *Client) connect(ctx context.Context, key config.HubKey, url string) (welcomed bool, err error) {
-	s, err := c.dial(ctx, key, url)
-	if err != nil {
-		return false, err
+// serve delivers what the hub sends, and sends what is queued, until the
+// connection ends, or another has taken its place, which it returns. Send works
+// by the time the Welcome is delivered.
+func (c *Client) serve(ctx context.Context, l *link) (next *link, err error) {
+	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
+	ctx, cancel := context.WithCancel(ctx)
+	select {
+	case <-c.suspect: // of the one before
+	default:
 	}
-	conn := s.Conn
-	defer conn.Close()
-	closed := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		conn.Close()
-		close(closed)
-	})
-	defer func() {
-		if !stop() {
-			<-closed
+	var work sync.WaitGroup
+	ended, renewed := make(chan struct{}), make(chan *link, 1)
+	work.Go(func() { c.write(ctx, l) })
+	work.Go(func() { defer close(renewed); c.renew(ctx, l, ended, renewed) })
+	c.link.Store(l)
+	err = c.read(l)
+	close(ended)
+	l.conn.Close()
+	c.link.Store(nil)
+	select {
+	case next = <-renewed:
+	default:
+		if l.leaving.Load() && ctx.Err() == nil {
+			c.cfg.Handle(&Down{Err: err})
+			next = <-renewed // it may be near
 		}
-	}()
-	conn.SetReadLimit(MaxFrame)
-	conn.SetReadDeadline(time.Now().Add(dialTimeout))
-	welcome, err := c.handshake(s)
-	if err != nil {
-		return false, err
 	}
-	return true, c.serve(ctx, conn, welcome)
+	cancel()
+	work.Wait()
+	stop()
+	if next == nil {
+		next = <-renewed // nil: closed
+	}
+	if next == nil {
+		return nil, err
+	}
+	return next, nil
 }
 
-// serve delivers what the hub sends, and sends what is queued, until the
-// connection ends. Send works by the time the Welcome is delivered.
-func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welcome) error {
-	alive := func() error { return conn.SetReadDeadline(time.Now().Add(deadAfter)) }
+// read delivers the Welcome, and frames until the connection ends.
+func (c *Client) read(l *link) error {
+	alive := func() error {
+		signal(l.heard)
+		return l.conn.SetReadDeadline(time.Now().Add(deadAfter))
+	}
 	alive()
-	conn.SetPongHandler(func(string) error { return alive() })
-	ctx, cancel := context.WithCancel(ctx)
-	out := make(chan []byte, sendQueue)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		c.write(ctx, conn, out)
-	}()
-	c.link.Store(&link{conn: conn, local: localAddr(conn), out: out})
-	defer func() {
-		c.link.Store(nil)
-		cancel()
-		conn.Close()
-		<-written
-	}()
-	c.cfg.Handle(welcome)
+	l.conn.SetPongHandler(func(string) error { return alive() })
+	c.cfg.Handle(l.welcome)
 	var refusal *Error
 	for {
-		m, err := read(conn)
+		m, err := read(l.conn)
 		if err != nil && refusal != nil {
 			return refusal // it says more than the end that follows it
 		}
@@ -224,6 +240,9 @@ func (c *Client) serve(ctx context.Context, conn *websocket.Conn, welcome *Welco
 		}
 		alive()
 		if e, ok := m.(*Error); ok && e.To == nil {
+			if e.Code == CodeReplaced && l.leaving.Load() {
+				continue // by the one that is being made
+			}
 			refusal = e
 		}
 		if m != nil {
@@ -241,7 +260,7 @@ func localAddr(conn *websocket.Conn) netip.Addr {
 }
 
 // write sends queued frames and pings until ctx ends or a write fails.
-func (c *Client) write(ctx context.Context, conn *websocket.Conn, out <-chan []byte) {
+func (c *Client) write(ctx context.Context, l *link) {
 	ping := time.NewTicker(pingInterval)
 	defer ping.Stop()
 	for {
@@ -249,16 +268,21 @@ func (c *Client) write(ctx context.Context, conn *websocket.Conn, out <-chan []b
 		select {
 		case <-ctx.Done():
 			return
-		case frame := <-out:
-			err = writeFrame(conn, frame)
+		case frame := <-l.out:
+			err = writeFrame(l.conn, frame)
 		case <-ping.C:
-			err = conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout))
+			err = l.ping(writeTimeout)
 		}
 		if err != nil {
-			conn.Close() // the reader says why
+			l.conn.Close() // the reader says why
 			return
 		}
 	}
+}
+
+// ping may be called beside a write.
+func (l *link) ping(within time.Duration) error {
+	return l.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(within))
 }
 
 func writeFrame(conn *websocket.Conn, frame []byte) error {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +29,9 @@ type hubLab struct {
 	onEvent func(Message)
 	dials   chan dial
 	conns   chan *websocket.Conn
-	dialErr error // of every dial, if not nil
-	hang    bool  // every dial hangs
+	dialErr error       // of every dial, if not nil
+	hang    atomic.Bool // every dial hangs
+	refuse  atomic.Bool // every dial is refused
 	open    []*websocket.Conn
 	start   time.Time
 	done    chan error
@@ -68,9 +71,12 @@ func inHubLab(t *testing.T, urls int, prepare, f func(*hubLab)) {
 		listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		l.client.netDial = func(ctx context.Context, _, addr string) (net.Conn, error) {
 			l.dials <- dial{addr, time.Since(l.start)}
-			if l.hang {
+			if l.hang.Load() {
 				<-ctx.Done()
 				return nil, ctx.Err()
+			}
+			if l.refuse.Load() {
+				return nil, syscall.ECONNREFUSED
 			}
 			if l.dialErr != nil {
 				return nil, l.dialErr

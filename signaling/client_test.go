@@ -320,7 +320,7 @@ func TestClientEnds(t *testing.T) {
 		prepare func(*hubLab)
 		until   func(*hubLab)
 	}{
-		{"dialing", func(l *hubLab) { l.hang = true }, func(l *hubLab) { <-l.dials }},
+		{"dialing", func(l *hubLab) { l.hang.Store(true) }, func(l *hubLab) { <-l.dials }},
 		{"waiting", nil, func(l *hubLab) { l.accept() }},
 		{"connected", nil, func(l *hubLab) { l.answer() }},
 		{"writing", nil, func(l *hubLab) {
@@ -408,8 +408,9 @@ func TestClientMeetsSomethingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.handler)
 			defer server.Close()
-			client := NewClient(ClientConfig{Self: newTestNode(t, "a", 1).self})
-			_, err := client.connect(t.Context(), config.HubKey{}, "ws"+strings.TrimPrefix(server.URL, "http"))
+			hub := config.Hub{URLs: []string{"ws" + strings.TrimPrefix(server.URL, "http")}}
+			client := NewClient(ClientConfig{Hub: hub, Self: newTestNode(t, "a", 1).self})
+			_, err := client.reach(t.Context())
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/p2ptun/p2ptun/config"
@@ -21,10 +23,12 @@ type socket struct {
 	exporter []byte        // nil without TLS
 }
 
-func (c *Client) dial(ctx context.Context, hub config.HubKey, to string) (*socket, error) {
+// upgrade makes a WebSocket to a URL over an open connection.
+func (c *Client) upgrade(ctx context.Context, raw net.Conn, hub config.HubKey, to string) (*socket, error) {
 	s := &socket{hub: hub}
 	d := websocket.Dialer{
-		NetDialContext: c.netDial, HandshakeTimeout: dialTimeout, Subprotocols: []string{Subprotocol},
+		NetDialContext:   func(context.Context, string, string) (net.Conn, error) { return raw, nil },
+		HandshakeTimeout: dialTimeout, Subprotocols: []string{Subprotocol},
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
 		TLSClientConfig: c.tlsConfig(to, s),
 	}
@@ -66,17 +70,47 @@ func (c *Client) tlsConfig(to string, s *socket) *tls.Config {
 	}
 }
 
-// handshake proves both ends to each other.
-func (c *Client) handshake(s *socket) (*Welcome, error) {
-	challenge, err := expect[*Challenge](s.Conn)
+// connect makes the connection to the hub over an open one.
+func (c *Client) connect(ctx context.Context, raw net.Conn, hub config.HubKey, to string) (l *link, err error) {
+	defer func() {
+		if err != nil {
+			raw.Close()
+		}
+	}()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		raw.Close()
+		close(closed)
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+		}
+	}()
+	s, err := c.upgrade(ctx, raw, hub, to)
 	if err != nil {
 		return nil, err
 	}
+	s.SetReadLimit(MaxFrame)
+	s.SetReadDeadline(time.Now().Add(dialTimeout))
+	l = &link{conn: s.Conn, local: localAddr(s.Conn), out: make(chan []byte, sendQueue), heard: make(chan struct{}, 1)}
+	if l.welcome, l.rtt, err = c.handshake(s); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// handshake proves both ends to each other. It also says how long the hub took.
+func (c *Client) handshake(s *socket) (*Welcome, time.Duration, error) {
+	challenge, err := expect[*Challenge](s.Conn)
+	if err != nil {
+		return nil, 0, err
+	}
 	if len(challenge.Nonce) != NonceSize {
-		return nil, fmt.Errorf("handshake with the hub: a nonce of %d bytes", len(challenge.Nonce))
+		return nil, 0, fmt.Errorf("handshake with the hub: a nonce of %d bytes", len(challenge.Nonce))
 	}
 	if challenge.Hub != s.hub {
-		return nil, anotherHub(challenge.Hub, s.hub)
+		return nil, 0, anotherHub(challenge.Hub, s.hub)
 	}
 	nonce := make([]byte, NonceSize)
 	rand.Read(nonce)
@@ -98,19 +132,20 @@ func (c *Client) handshake(s *socket) (*Welcome, error) {
 	}
 	frame, err := Encode(hello)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	sent := time.Now()
 	if err := writeFrame(s.Conn, frame); err != nil {
-		return nil, fmt.Errorf("hello: %w", err)
+		return nil, 0, fmt.Errorf("hello: %w", err)
 	}
 	welcome, err := expect[*Welcome](s.Conn)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !h.VerifyWelcome(welcome.Signature) {
-		return nil, fmt.Errorf("the hub's welcome: %w", ErrSignature)
+		return nil, 0, fmt.Errorf("the hub's welcome: %w", ErrSignature)
 	}
-	return welcome, nil
+	return welcome, time.Since(sent), nil
 }
 
 // expect reads the next frame of a known type, which must be a T; the hub may
