@@ -1,12 +1,14 @@
 package hub
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/p2ptun/p2ptun/internal/udpbatch"
+	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 )
 
@@ -37,8 +39,9 @@ var (
 
 // generator makes relay sockets for one listener (turn.RelayAddressGenerator).
 type generator struct {
-	relay  *relay
-	prefer netip.Addr // the listener's public address
+	relay    *relay
+	prefer   netip.Addr // the listener's public address
+	replaces func() uint16
 }
 
 // Validate has nothing to check.
@@ -56,15 +59,14 @@ func (g *generator) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Pa
 	if !ok {
 		return nil, nil, errNoFamily
 	}
-	group, err := udpbatch.Listen(netip.AddrPortFrom(g.relay.binds[public], 0), 1)
+	socket, err := g.listen(owner, public)
 	if err != nil {
 		return nil, nil, fmt.Errorf("turn relay: %w", err)
 	}
-	socket := group[0]
 	socket.SetBuffers(socketBuffer)
 	announced := netip.AddrPortFrom(public, addrPort(socket.LocalAddr()).Port())
 	c := &relayConn{
-		relay: g.relay, network: owner.network, socket: socket,
+		relay: g.relay, owner: owner, network: owner.network, socket: socket,
 		announced: net.UDPAddrFromAddrPort(announced),
 		in:        make(chan *packet, relayQueue), closed: make(chan struct{}),
 	}
@@ -74,6 +76,47 @@ func (g *generator) AllocatePacketConn(conf turn.AllocateListenerConfig) (net.Pa
 		return nil, nil, errUser
 	}
 	return c, c.announced, nil
+}
+
+// listen opens the socket of a member's relay: where the relay was that it
+// replaces, or else where the member's has been before, or else anywhere.
+func (g *generator) listen(owner identity, public netip.Addr) (*udpbatch.Conn, error) {
+	var ports []uint16
+	if old := g.relay.relayAt(netip.AddrPortFrom(public, g.replaces())); old != nil && old.owner == owner {
+		old.Close() // pion/turn deletes the allocation
+		ports = append(ports, addrPort(old.announced).Port())
+	}
+	for try := range portTries {
+		ports = append(ports, g.relay.credentials.key.port(owner, public, try))
+	}
+	for _, port := range append(ports, 0) {
+		group, err := udpbatch.Listen(netip.AddrPortFrom(g.relay.binds[public], port), 1)
+		if err == nil {
+			return group[0], nil
+		}
+		if port == 0 {
+			return nil, err
+		}
+	}
+	return nil, errUser // not reached
+}
+
+// attrReplaces is the port of a relayed address of the client's, which it has
+// lost by moving: the new allocation is to have it. It is from the range that
+// servers that do not know it ignore (RFC 8489 section 14).
+const attrReplaces = stun.AttrType(0xC0E1)
+
+// replaces is what the request that was read last says.
+func (l *listener) replaces() uint16 {
+	m := &stun.Message{Raw: l.request}
+	if m.Decode() != nil {
+		return 0
+	}
+	v, err := m.Get(attrReplaces)
+	if err != nil || len(v) != 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(v)
 }
 
 func (g *generator) publicOf(ipv4 bool) (netip.Addr, bool) {

@@ -1,8 +1,6 @@
 package hub
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"maps"
 	"net/netip"
 	"sync"
@@ -20,14 +18,17 @@ type identity struct {
 	node    config.NodeKey
 }
 
-// credentials are the members' keys to the relay. They live in memory only:
-// so do the allocations they are for. It is safe for concurrent use.
+// credentials are the members' keys to the relay. Those of an earlier run of the
+// hub are good still, see relayKey. It is safe for concurrent use.
 type credentials struct {
-	servers, stun []netip.AddrPort // set before use
+	servers, stun []netip.AddrPort    // set before use
+	key           *relayKey           // fixed
+	member        func(identity) bool // asks the Store; fixed
 
-	mu     sync.Mutex // guards what follows
-	byName map[string]*credential
-	newest map[identity]*credential
+	mu      sync.Mutex // guards what follows
+	byName  map[string]*credential
+	newest  map[identity]*credential
+	refused map[identity]time.Time // until then nothing of an earlier run counts of these
 }
 
 type credential struct {
@@ -45,10 +46,20 @@ const (
 	// A node that comes back soon gets the same again: none is left behind by
 	// a connection that flaps.
 	credentialFresh = credentialLife / 2
+
+	// refusedFor is for how long the Store is not asked again about one who is
+	// no member.
+	refusedFor = 10 * time.Second
 )
 
-func newCredentials() *credentials {
-	return &credentials{byName: make(map[string]*credential), newest: make(map[identity]*credential)}
+// newCredentials returns credentials under the key. member says whether somebody
+// is a member, as stored; it is asked once about the owner of credentials of an
+// earlier run.
+func newCredentials(key *relayKey, member func(identity) bool) *credentials {
+	return &credentials{
+		key: key, member: member, byName: make(map[string]*credential),
+		newest: make(map[identity]*credential), refused: make(map[identity]time.Time),
+	}
 }
 
 // issue returns credentials that are good for at least credentialFresh.
@@ -58,30 +69,57 @@ func (c *credentials) issue(owner identity) *signaling.Credentials {
 	defer c.mu.Unlock()
 	cr := c.newest[owner]
 	if cr == nil || cr.expires.Sub(now) < credentialFresh {
-		cr = &credential{owner: owner, username: random(12), password: random(24), expires: now.Add(credentialLife)}
-		cr.key = turn.GenerateAuthKey(cr.username, realm, cr.password)
+		cr = c.key.credential(owner, now.Add(credentialLife))
 		c.byName[cr.username], c.newest[owner] = cr, cr
 	}
 	return &signaling.Credentials{Servers: c.servers, STUN: c.stun, Username: cr.username, Password: cr.password, Expires: cr.expires.Unix()}
-}
-
-func random(n int) string {
-	b := make([]byte, n)
-	rand.Read(b)
-	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // authenticate is pion/turn's AuthHandler. It runs before the message's
 // integrity is checked, so it decides nothing but the key. Only an Allocate
 // looks at the expiry: a relayed tunnel outlives the hub's signaling.
 func (c *credentials) authenticate(r *turn.RequestAttributes) (userID string, key []byte, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	cr := c.byName[r.Username]
+	cr := c.named(r.Username)
 	if cr == nil || r.Method == stun.MethodAllocate && !time.Now().Before(cr.expires) {
 		return "", nil, false
 	}
 	return cr.owner.userID(), cr.key, true
+}
+
+// named is the credential with that username, nil if there is none.
+func (c *credentials) named(username string) *credential {
+	c.mu.Lock()
+	cr := c.byName[username]
+	c.mu.Unlock()
+	if cr != nil {
+		return cr
+	}
+	cr, ok := c.key.open(username)
+	if !ok {
+		return nil
+	}
+	now := time.Now()
+	refused := func() bool { return now.Before(c.refused[cr.owner]) }
+	c.mu.Lock()
+	no := refused()
+	c.mu.Unlock()
+	if no {
+		return nil
+	}
+	member := c.member(cr.owner)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !member {
+		c.refused[cr.owner] = now.Add(refusedFor)
+	}
+	if refused() { // perhaps meanwhile
+		return nil
+	}
+	c.byName[username] = cr
+	if newest := c.newest[cr.owner]; newest == nil || newest.expires.Before(cr.expires) {
+		c.newest[cr.owner] = cr
+	}
+	return cr
 }
 
 // has says whether the member was given credentials that it may still use.
@@ -95,6 +133,7 @@ func (c *credentials) has(owner identity) bool {
 func (c *credentials) forget(owner identity) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.refused[owner] = time.Now().Add(credentialLife) // those that are known by their seal alone
 	delete(c.newest, owner)
 	maps.DeleteFunc(c.byName, func(_ string, cr *credential) bool { return cr.owner == owner })
 }
@@ -103,6 +142,7 @@ func (c *credentials) forget(owner identity) {
 func (c *credentials) prune(now time.Time, inUse func(identity) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	maps.DeleteFunc(c.refused, func(_ identity, until time.Time) bool { return now.After(until) })
 	for name, cr := range c.byName {
 		if now.Before(cr.expires) || inUse(cr.owner) {
 			continue

@@ -41,7 +41,8 @@ func TestCredentials(t *testing.T) {
 // A flapping connection leaves no credentials behind; one that asks late gets
 // new ones, and the old go on for the allocation made with them.
 func TestCredentialsRenewed(t *testing.T) {
-	c := newCredentials()
+	key := newRelayKey(make([]byte, relaySecret))
+	c := newCredentials(key, func(identity) bool { return false })
 	a := identity{node: config.NodeKey{1}}
 	first := c.issue(a)
 	if again := c.issue(a); again.Username != first.Username {

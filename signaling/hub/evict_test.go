@@ -90,7 +90,7 @@ func TestEvictDuringAllocate(t *testing.T) {
 	id := identity{config.NewNetworkKey().Public(), config.NodeKey{1}}
 	h.credentials.issue(id)
 	h.relay.end(id)
-	g := &generator{relay: h.relay, prefer: loopback}
+	g := &generator{relay: h.relay, prefer: loopback, replaces: func() uint16 { return 0 }}
 	if _, _, err := g.AllocatePacketConn(turn.AllocateListenerConfig{Network: "udp4", UserID: id.userID()}); err == nil {
 		t.Error("a relay for the evicted")
 	}

@@ -42,7 +42,7 @@ func FuzzHandle(f *testing.F) {
 	if err := s.store.Create(network); err != nil {
 		f.Fatal(err)
 	}
-	h := &Hub{log: slog.New(slog.DiscardHandler), store: s.store, bus: newLocalBus(), credentials: newCredentials(), rosters: newRosters(s.store)}
+	h := &Hub{log: slog.New(slog.DiscardHandler), store: s.store, bus: newLocalBus(), credentials: newCredentials(newRelayKey(s.relay), nil), rosters: newRosters(s.store)}
 	var passed []signaling.Message
 	for _, node := range []config.NodeKey{keeper, to} {
 		h.bus.Attach(Seat{Network: network, Node: node, Deliver: func(e Event) bool {

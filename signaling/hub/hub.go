@@ -99,10 +99,10 @@ func New(cfg Config) (*Hub, error) {
 	h := &Hub{
 		log: cfg.Log, identity: st.identity, timing: defaultTiming,
 		state: st, store: st.store, bus: newLocalBus(), rosters: newRosters(st.store),
-		admitted:    newAdmitted(cfg.AllowPrivatePeers || privateGiven(cfg.PublicAddrs)),
-		strangers:   newStrangers(strangerRate, strangerBurst),
-		credentials: newCredentials(),
+		admitted:  newAdmitted(cfg.AllowPrivatePeers || privateGiven(cfg.PublicAddrs)),
+		strangers: newStrangers(strangerRate, strangerBurst),
 	}
+	h.credentials = newCredentials(newRelayKey(st.relay), h.rosters.vouches)
 	h.gate = newGate(&h.drops)
 	if err := h.open(cfg, certs, public, machine); err != nil {
 		h.close()

@@ -92,7 +92,7 @@ func (r *relay) serve() error {
 			LoggerFactory:      &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
 			PacketConnConfigs: []turn.PacketConnConfig{{
 				PacketConn:            l,
-				RelayAddressGenerator: &generator{relay: r, prefer: l.public},
+				RelayAddressGenerator: &generator{relay: r, prefer: l.public, replaces: l.replaces},
 				PermissionHandler:     l.permit,
 			}},
 		}); err != nil {

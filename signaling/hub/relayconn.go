@@ -26,8 +26,9 @@ import (
 // socket, pion reads from ReadFrom. It is counted later, see listener.WriteTo.
 type relayConn struct {
 	relay     *relay
-	network   config.NetworkKey
-	share     *share // its member's
+	owner     identity
+	network   config.NetworkKey // the owner's
+	share     *share            // its member's
 	socket    *udpbatch.Conn
 	announced *net.UDPAddr
 	in        chan *packet

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -52,6 +53,24 @@ func (r *rosters) use(network config.NetworkKey) (n *roster, release func()) {
 			delete(r.byNetwork, network)
 		}
 	})
+}
+
+// vouchedFor is how long a roster is kept that was asked about a member: when
+// the hub starts anew all of a network ask at about the same time.
+const vouchedFor = time.Minute
+
+// vouches says whether somebody is a member, as far as is stored.
+func (r *rosters) vouches(who identity) (member bool) {
+	if known, err := r.store.Known(who.network); err != nil || !known {
+		return false
+	}
+	n, release := r.use(who.network)
+	time.AfterFunc(vouchedFor, release)
+	err := n.look(func(known *signaling.Roster) {
+		rec, ok := known.Record(who.node)
+		member = ok && !known.IsRevoked(who.node) && rec.Live(time.Now())
+	})
+	return err == nil && member
 }
 
 // look calls f with the roster as it stands. f must not keep it.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -13,7 +14,7 @@ import (
 )
 
 // state is what the hub keeps in its directory: one bbolt file with its
-// identity, its access key, its TLS key and the Store. bbolt syncs before a
+// identity, its access key, its TLS key, its relay's key and the Store. bbolt syncs before a
 // write returns.
 type state struct {
 	dir      *config.Dir
@@ -22,6 +23,7 @@ type state struct {
 	identity config.HubPrivateKey
 	access   [config.AccessSize]byte // Hub.linkMu guards it from then on
 	tls      ed25519.PrivateKey
+	relay    []byte // relaySecret bytes, see relayKey
 }
 
 const (
@@ -35,6 +37,7 @@ var (
 	keyIdentity = []byte("identity")
 	keyAccess   = []byte("access")
 	keyTLS      = []byte("tls") // seed
+	keyRelay    = []byte("relay")
 )
 
 func openState(path string) (*state, error) {
@@ -80,14 +83,24 @@ func (s *state) loadKeys() error {
 				return err
 			}
 		}
+		if b.Get(keyRelay) == nil {
+			secret := make([]byte, relaySecret)
+			rand.Read(secret)
+			if err := b.Put(keyRelay, secret); err != nil {
+				return err
+			}
+		}
 		switch {
 		case len(b.Get(keyAccess)) != len(s.access):
 			return errors.New("the access key is damaged")
 		case len(b.Get(keyTLS)) != ed25519.SeedSize:
 			return errors.New("the TLS key is damaged")
+		case len(b.Get(keyRelay)) != relaySecret:
+			return errors.New("the relay's key is damaged")
 		}
 		copy(s.access[:], b.Get(keyAccess))
 		s.tls = ed25519.NewKeyFromSeed(b.Get(keyTLS))
+		s.relay = bytes.Clone(b.Get(keyRelay))
 		return s.identity.SetSeed(b.Get(keyIdentity))
 	})
 }

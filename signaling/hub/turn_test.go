@@ -299,7 +299,7 @@ func TestEndAllocation(t *testing.T) {
 // TCP relays, even ports and ports of the client's choice are refused.
 func TestAllocateRefuses(t *testing.T) {
 	h := startRelayHub(t)
-	g := &generator{relay: h.relay, prefer: loopback}
+	g := &generator{relay: h.relay, prefer: loopback, replaces: func() uint16 { return 0 }}
 	id := identity{node: config.NodeKey{1}}.userID()
 	tests := []struct {
 		name string
