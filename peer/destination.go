@@ -142,6 +142,7 @@ func (r *Relay) sendUnbound(b []byte, to netip.AddrPort) (err error) {
 		}
 	}
 	mark(&d.used)
+	r.asks()
 	switch {
 	case d.bound.Load(): // just now
 		return r.sendChannelData(d.number, b)
@@ -215,6 +216,28 @@ func (r *Relay) settle(d *destination, asked, before time.Time, err error) {
 	}
 }
 
+// revive has the server bind anew what is in use: it has a new allocation for this
+// node, at the address of the old one, and nothing else of it.
+func (r *Relay) revive(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.table.Load()
+	if t == nil {
+		return
+	}
+	r.client.hurry()
+	begun := 0
+	for _, d := range t.byAddr {
+		d.bound.Store(false)
+		d.boundAt, d.until, d.wait = time.Time{}, time.Time{}, 0
+		inUse := d.data.Load() || d.used.Load() || now.Sub(d.usedAt) < unusedFor
+		if inUse && begun < maxRenewals { // the rest when they are sent to
+			begun++
+			r.bindLocked(d, now)
+		}
+	}
+}
+
 // alive says whether a refused binding still proves an allocation.
 func alive(code stun.ErrorCode) bool {
 	return code == stun.CodeForbidden || code == stun.CodePeerAddrFamilyMismatch
@@ -260,6 +283,22 @@ func (r *Relay) tick(now time.Time) {
 // carriedFor is how long a relay counts as carrying a tunnel after a packet of it:
 // WireGuard's keepalives come every 20 s, and a tick later they are seen.
 const carriedFor = 45 * time.Second
+
+// wanted says whether something was sent through the relay lately.
+func (r *Relay) wanted(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.table.Load()
+	if t == nil {
+		return false
+	}
+	for _, d := range t.byAddr {
+		if d.used.Load() || d.data.Load() || now.Sub(d.usedAt) < carriedFor {
+			return true
+		}
+	}
+	return false
+}
 
 // carries says whether a tunnel leads through the relay, in either direction.
 func (r *Relay) carries(now time.Time) bool {

@@ -53,6 +53,7 @@ func (u *Underlay) Channel(server netip.AddrPort, number uint16) (r *Relay, peer
 		return nil, netip.AddrPort{}, false
 	}
 	mark(&d.data)
+	mark(&r.heard)
 	return r, d.addr, true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -38,6 +39,7 @@ type lab struct {
 	refuse atomic.Pointer[func(netip.Addr) bool]                        // addresses that TURN servers refuse
 	late   atomic.Pointer[map[netip.Addr]time.Duration]                 // what nodes send there takes so much longer
 	mangle atomic.Pointer[func(i int, joined [][]byte) bool]            // which of joined datagrams are lost; nil: none
+	keeps  atomic.Bool                                                  // servers give a user the same relay again, as the hub does
 	sites  int
 	stops  []func()
 	log    *slog.Logger
@@ -144,11 +146,15 @@ func (l *lab) serveTURN(host *vnet.Net, at netip.AddrPort) *turn.Server {
 	s, err := turn.NewServer(turn.ServerConfig{
 		Realm: "lab",
 		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
-			return "user", turn.GenerateAuthKey(a.Username, a.Realm, "secret"), a.Username != "nobody"
+			user := "user"
+			if l.keeps.Load() {
+				user = a.Username
+			}
+			return user, turn.GenerateAuthKey(a.Username, a.Realm, "secret"), a.Username != "nobody"
 		},
-		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: pc, RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{
+		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: pc, RelayAddressGenerator: &generator{&turn.RelayAddressGeneratorStatic{
 			RelayAddress: net.ParseIP(at.Addr().String()), Address: at.Addr().String(), Net: host,
-		}, PermissionHandler: func(_ net.Addr, peer net.IP) bool {
+		}, l}, PermissionHandler: func(_ net.Addr, peer net.IP) bool {
 			ip, _ := netip.AddrFromSlice(peer)
 			refuse := l.refuse.Load()
 			return refuse == nil || !(*refuse)(ip.Unmap())
@@ -157,6 +163,25 @@ func (l *lab) serveTURN(host *vnet.Net, at netip.AddrPort) *turn.Server {
 	})
 	l.must(err)
 	return s
+}
+
+type generator struct {
+	*turn.RelayAddressGeneratorStatic
+	lab *lab
+}
+
+// AllocatePacketConn gives a user the port that follows from its name.
+func (g *generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
+	if !g.lab.keeps.Load() {
+		return g.RelayAddressGeneratorStatic.AllocatePacketConn(c)
+	}
+	h := fnv.New32()
+	h.Write([]byte(c.UserID))
+	pc, err := g.Net.ListenPacket("udp4", netip.AddrPortFrom(netip.MustParseAddr(g.Address), 50000+uint16(h.Sum32()%10000)).String())
+	if err != nil {
+		return nil, nil, err
+	}
+	return pc, pc.LocalAddr(), nil
 }
 
 func (l *lab) stopTURN() {
@@ -211,7 +236,10 @@ type node struct {
 	lab      *lab
 	name     string
 	addr     netip.AddrPort
+	host     *vnet.Net
+	ports    uint16
 	pc       net.PacketConn
+	moved    atomic.Pointer[net.PacketConn] // what leaves leaves from here, see remap
 	underlay *Underlay
 	apart    atomic.Bool  // SetJoining said that nothing may be joined
 	deaf     atomic.Bool  // drops everything that arrives
@@ -251,7 +279,8 @@ func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig))
 	n.link.Store(8972)
 	n.narrow.Store(1472)
 	var err error
-	n.pc, err = l.net(r, addr).ListenPacket("udp4", n.addr.String())
+	n.host = l.net(r, addr)
+	n.pc, err = n.host.ListenPacket("udp4", n.addr.String())
 	l.must(err)
 	c := UnderlayConfig{
 		Socket: n, Port: nodePort, Log: l.log.With("node", addr),
@@ -264,8 +293,8 @@ func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig))
 	n.underlay.SetAddresses([]netip.Addr{n.addr.Addr()})
 	n.underlay.SetServers([]Server{{Addr: hubAddr, Username: "u-" + addr, Password: "secret"}})
 	l.run(n.underlay.Run)
-	go n.read()
-	l.stops = append(l.stops, func() { l.must(n.pc.Close()) })
+	go n.read(n.pc)
+	l.stops = append(l.stops, func() { n.pc.Close() })
 	return n
 }
 
@@ -294,8 +323,29 @@ func (n *node) SendTo(b []byte, _ netip.Addr, to netip.AddrPort) error {
 		n.lab.after((*late)[to.Addr()], func() { _, _ = n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to)) })
 		return nil
 	}
-	_, err := n.pc.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	pc := n.pc
+	if moved := n.moved.Load(); moved != nil {
+		pc = *moved
+	}
+	_, err := pc.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	return err
+}
+
+// remap has the node, which must be public, seen from another port, as if a NAT had
+// forgotten its mapping. Nothing gets in by the old one.
+func (n *node) remap() {
+	n.lab.t.Helper()
+	old := n.pc
+	if moved := n.moved.Load(); moved != nil {
+		old = *moved
+	}
+	n.ports++
+	pc, err := n.host.ListenPacket("udp4", netip.AddrPortFrom(n.addr.Addr(), nodePort+n.ports).String())
+	n.lab.must(err)
+	n.moved.Store(&pc)
+	n.lab.must(old.Close())
+	go n.read(pc)
+	n.lab.stops = append(n.lab.stops, func() { pc.Close() })
 }
 
 // SendJoined implements Socket. The lab's network carries what is joined as it
@@ -326,10 +376,10 @@ func (n *node) Probe(b []byte, local netip.Addr, to netip.AddrPort) error {
 	return n.SendTo(b, local, to)
 }
 
-func (n *node) read() {
+func (n *node) read(pc net.PacketConn) {
 	b := make([]byte, 1<<16)
 	for {
-		k, from, err := n.pc.ReadFrom(b)
+		k, from, err := pc.ReadFrom(b)
 		if err != nil {
 			return
 		}

@@ -15,8 +15,11 @@ const (
 	// minutes, home routers are seen with 30 s.
 	probeEvery = 20 * time.Second
 
-	// probeAgain is the pause after a transaction without an answer.
+	// probeAgain is the pause after a transaction without an answer, and
+	// probeHurry that and the longest between two requests while a relay of the
+	// server's is in use.
 	probeAgain = 2 * time.Second
+	probeHurry = 500 * time.Millisecond
 
 	// suspectAt is the try that, when it has to be made, makes the server a
 	// suspect: 750 ms have passed without an answer.
@@ -112,7 +115,7 @@ func (p *probe) silent() {
 // keepReflexive asks the server for our reflexive address, again and again,
 // until ctx ends.
 func (s *server) keepReflexive(ctx context.Context) {
-	var last netip.AddrPort
+	var last reflexive
 	silent := false
 	for {
 		r, ok := s.ask(ctx)
@@ -124,16 +127,27 @@ func (s *server) keepReflexive(ctx context.Context) {
 			s.underlay.setReflexive(s, r)
 			// The server knows the allocation by our address, and after a
 			// silence it may be another run of it.
-			if silent || last.IsValid() && last != r.mapped {
+			moved := last.mapped.IsValid() && last.mapped != r.mapped
+			if silent || moved {
+				if c := s.client.Load(); c != nil {
+					c.hurry()
+				}
 				signal(s.verify)
+				signal(s.again)
 			}
-			last = r.mapped
+			if moved && last.base == r.base {
+				s.underlay.remapped()
+			}
+			last = r
 			s.judgeJoined(ctx, r)
 		}
 		silent = !ok
 		s.underlay.probed(s)
 		pause := probeEvery
-		if silent {
+		switch {
+		case silent && s.hurries():
+			pause = probeHurry
+		case silent:
 			pause = probeAgain
 		}
 		t := time.NewTimer(pause)
@@ -146,13 +160,24 @@ func (s *server) keepReflexive(ctx context.Context) {
 	}
 }
 
+// hurries says whether somebody waits for the server.
+func (s *server) hurries() bool {
+	r := s.relay.Load()
+	return r != nil && r.wanted(time.Now()) || r == nil && s.held.Load() && s.underlay.wanted()
+}
+
 // ask runs one Binding transaction.
 func (s *server) ask(ctx context.Context) (reflexive, bool) {
 	select {
 	case <-s.probe.answer: // of the one before, too late
 	default:
 	}
-	r, ok := retransmit(ctx, s.probe.answer, func(try int) {
+	longest := probeMaxRTO
+	if s.hurries() {
+		longest = probeHurry
+	}
+	never := func() <-chan struct{} { return nil }
+	r, ok := retransmit(ctx, s.probe.answer, longest, never, func(try int) {
 		if try == suspectAt {
 			s.probe.silent()
 			signal(s.underlay.reconcile)

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// verifyEvery is the pause between two looks whether the server still
-	// has the allocation, which prolong it. Some servers drop what has none
-	// in silence, so that after verifyFor counts.
+	// verifyEvery is the pause between two times that the allocation is
+	// prolonged. Some servers drop what has none in silence, so that after
+	// verifyFor counts.
 	verifyEvery = 30 * time.Second
 	verifyFor   = 2 * time.Second
 
@@ -52,6 +52,10 @@ type Relay struct {
 	mu     sync.Mutex // guards number, and what the destinations say
 	number uint16     // the channel given last
 
+	asked, heard atomic.Bool    // since vigil looked: something left, something came
+	awake        chan struct{}  // asked was set
+	next         netip.AddrPort // of the allocation that took this one's place; set by run
+
 	ctx    context.Context // of work
 	cancel context.CancelFunc
 	work   sync.WaitGroup // begins under mu while table is not nil
@@ -59,7 +63,7 @@ type Relay struct {
 
 // newRelay returns the relay of a new allocation; run has to be called.
 func newRelay(s *server, client *turnClient, addr netip.AddrPort) *Relay {
-	r := &Relay{addr: addr, server: s, client: client}
+	r := &Relay{addr: addr, server: s, client: client, awake: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.table.Store(&table{make(map[netip.AddrPort]*destination), make(map[uint16]*destination)})
 	return r
@@ -86,7 +90,15 @@ func (r *Relay) Channel(to netip.AddrPort) (number uint16, ok bool) {
 		return 0, false
 	}
 	mark(&d.data)
+	r.asks()
 	return d.number, true
+}
+
+// asks notes that something leaves, to which an answer should come some time.
+func (r *Relay) asks() {
+	if !r.asked.Load() && !r.asked.Swap(true) {
+		signal(r.awake)
+	}
 }
 
 // Send sends a datagram of up to 16 KiB to a peer's address through the relay.
@@ -107,6 +119,7 @@ func (r *Relay) check(b []byte, to netip.AddrPort) error {
 	if t := r.table.Load(); t != nil {
 		if d := t.byAddr[to]; d != nil && d.bound.Load() {
 			mark(&d.used)
+			r.asks()
 			return r.sendChannelData(d.number, b)
 		}
 	}
@@ -137,23 +150,31 @@ func (r *Relay) destination(number uint16) *destination {
 }
 
 // run keeps the allocation until ctx ends or it is lost, which is the error.
-// It is given up in any case.
+// It is given up in any case, but for one that has taken its place: see next.
 func (r *Relay) run(ctx context.Context) error {
 	err := r.watch(ctx)
 	r.mu.Lock()
 	r.table.Store(nil)
 	r.mu.Unlock()
 	r.cancel()
-	r.client.releaseBlindly()
 	r.work.Wait()
+	if ctx.Err() != nil {
+		r.next = netip.AddrPort{} // nobody takes it
+	}
+	if !r.next.IsValid() {
+		r.client.releaseBlindly()
+	}
 	return err
 }
 
 // watch returns nil when ctx ends, else why the relay is of no use any more.
 func (r *Relay) watch(ctx context.Context) error {
-	verify, tick := time.NewTicker(verifyEvery), time.NewTicker(tickEvery)
-	defer verify.Stop()
+	prolong, tick := time.NewTicker(verifyEvery), time.NewTicker(tickEvery)
+	defer prolong.Stop()
 	defer tick.Stop()
+	var v vigil
+	look := time.NewTimer(0)
+	defer look.Stop()
 	wanted, verified := r.server.verify, make(chan error, 1)
 	for {
 		select {
@@ -161,8 +182,10 @@ func (r *Relay) watch(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			r.tick(now)
-		case <-verify.C:
-			signal(r.server.verify)
+		case <-prolong.C:
+			r.work.Go(func() { r.prolong(ctx) })
+		case <-r.awake:
+		case <-look.C:
 		case <-wanted:
 			wanted = nil // one at a time
 			r.work.Go(func() { verified <- r.verify(ctx) })
@@ -171,12 +194,51 @@ func (r *Relay) watch(ctx context.Context) error {
 				return fmt.Errorf("relay %s: %w", r.addr, err)
 			}
 		}
+		again, suspect := v.look(time.Now(), &r.asked, &r.heard)
+		if suspect {
+			r.server.look()
+		}
+		if again > 0 {
+			look.Reset(again)
+		}
 	}
 }
 
-// verify prolongs the allocation. It returns an error if it is gone: the server
-// says so, or is silent about it and answers a Binding request meanwhile.
+// prolong has the server keep the allocation. If it does not say that it does,
+// there may be none.
+func (r *Relay) prolong(ctx context.Context) {
+	r.server.poke()
+	ctx, cancel := context.WithTimeout(ctx, verifyFor)
+	defer cancel()
+	if r.client.refresh(ctx) != nil {
+		signal(r.server.verify)
+	}
+}
+
+// verify asks for an allocation: a server that has it refuses another, and one
+// that has lost it, or knows this node by another address, makes a new one, where
+// a Refresh would be met with silence by some. It returns an error if the relay
+// cannot go on.
 func (r *Relay) verify(ctx context.Context) error {
+	addr, err := r.client.allocate(ctx, r.addr)
+	var refusal *stun.TurnError
+	switch {
+	case err == nil && addr == r.addr:
+		r.server.underlay.log.Info("relay made again", "server", r.server.addr, "local", r.addr)
+		r.revive(time.Now())
+		return nil
+	case err == nil:
+		r.next = addr
+		return errRelayLost
+	case errors.As(err, &refusal) && refusal.ErrorCodeAttr.Code != stun.CodeAllocMismatch:
+		return r.verifyOld(ctx)
+	}
+	return nil // or the server is out of reach: it may still have the allocation
+}
+
+// verifyOld finds out whether there is an allocation where another would not be
+// made: the credentials are too old for that, say.
+func (r *Relay) verifyOld(ctx context.Context) error {
 	answers := r.server.answers.Load()
 	r.server.poke()
 	ctx, cancel := context.WithTimeout(ctx, verifyFor)
@@ -186,7 +248,7 @@ func (r *Relay) verify(ctx context.Context) error {
 	if errors.As(err, &refusal) || err != nil && r.server.answers.Load() != answers {
 		return fmt.Errorf("%w: %w", errRelayLost, err)
 	}
-	return nil // or the server is out of reach: it may still have the allocation
+	return nil
 }
 
 // lost says whether the relay carries nothing any more.

@@ -21,6 +21,7 @@ type Server struct {
 const (
 	allocateWait    = 500 * time.Millisecond // after a failed one, doubling
 	allocateMaxWait = 30 * time.Second
+	allocateHurry   = 2 * time.Second // the longest while there are sessions
 )
 
 // server is one Server in use: it keeps the reflexive address, which measures
@@ -36,7 +37,7 @@ type server struct {
 	held     atomic.Bool                // an allocation is kept, or tried for
 	trouble  atomic.Pointer[trouble]    // of the newest try for an allocation; nil: none
 	judged   reflexive                  // where joined datagrams were tested; keepReflexive owns it
-	renewed  chan struct{}              // credentials came
+	again    chan struct{}              // an allocation that was not to be had may be now
 	verify   chan struct{}              // the allocation may be lost: look
 
 	mu                 sync.Mutex // guards the credentials
@@ -52,7 +53,7 @@ type trouble struct {
 func newServer(u *Underlay, addr netip.AddrPort) *server {
 	return &server{
 		addr: addr, underlay: u, probe: newProbe(),
-		renewed: make(chan struct{}, 1), verify: make(chan struct{}, 1),
+		again: make(chan struct{}, 1), verify: make(chan struct{}, 1),
 	}
 }
 
@@ -65,7 +66,7 @@ func (s *server) setCredentials(username, password string) {
 	s.mu.Unlock()
 	if changed {
 		s.trouble.Store(nil)
-		signal(s.renewed)
+		signal(s.again)
 		signal(s.verify) // they came from a hub that may have started anew
 	}
 }
@@ -78,6 +79,14 @@ func (s *server) credentials() (username, password string) {
 
 // poke asks for the reflexive address again, now.
 func (s *server) poke() { signal(s.probe.wake) }
+
+// look has the server asked what it sees of this node, and what it still has of
+// it: at once, and without one waiting for the other.
+func (s *server) look() {
+	s.poke()
+	signal(s.verify)
+	signal(s.again)
+}
 
 // signal makes the reader of c look, if it is not about to already.
 func signal(c chan struct{}) {
@@ -92,6 +101,7 @@ func (s *server) handle(local netip.Addr, b []byte) {
 	drops, r := &s.underlay.drops, s.relay.Load()
 	if number, data, ok := splitChannelData(b); ok && r != nil {
 		if d := r.destination(number); d != nil {
+			mark(&r.heard)
 			if !isSTUN(data) {
 				mark(&d.data)
 			}
@@ -126,18 +136,26 @@ func (s *server) handle(local netip.Addr, b []byte) {
 // ctx ends; then it is given up.
 func (s *server) keepRelay(ctx context.Context) {
 	var wait time.Duration
+	var old *Relay // the one before
 	for ctx.Err() == nil {
-		r, err := s.allocate(ctx)
+		r, err := s.allocate(ctx, old)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
+			old = nil
 			s.trouble.Store(&trouble{err, time.Now()})
 			signal(s.underlay.reconcile)
 			s.underlay.settle(s)
 			s.underlay.log.Debug("allocating a relay failed", "server", s.addr, "err", err)
-			wait = min(max(2*wait, allocateWait), allocateMaxWait)
-			s.pause(ctx, wait, err)
+			longest := allocateMaxWait
+			if s.underlay.wanted() {
+				longest = allocateHurry
+			}
+			wait = min(max(2*wait, allocateWait), longest)
+			if s.pause(ctx, wait, err) {
+				wait = 0
+			}
 			continue
 		}
 		wait = 0
@@ -147,6 +165,10 @@ func (s *server) keepRelay(ctx context.Context) {
 		s.underlay.setRelay(s, r)
 		s.underlay.log.Debug("relay allocated", "server", s.addr, "local", r.addr)
 		err = r.run(ctx)
+		old = r
+		if r.next.IsValid() {
+			continue // its successor's there
+		}
 		s.relay.Store(nil)
 		s.underlay.setRelay(s, nil)
 		s.client.Store(nil)
@@ -156,8 +178,9 @@ func (s *server) keepRelay(ctx context.Context) {
 	}
 }
 
-// pause waits before the next try, until new credentials come at most.
-func (s *server) pause(ctx context.Context, wait time.Duration, why error) {
+// pause waits before the next try, and says whether something has happened that
+// may have changed the outcome.
+func (s *server) pause(ctx context.Context, wait time.Duration, why error) (news bool) {
 	if errors.Is(why, errNoCredentials) {
 		wait = time.Hour // nothing but credentials can help
 	}
@@ -165,22 +188,33 @@ func (s *server) pause(ctx context.Context, wait time.Duration, why error) {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.renewed:
+	case <-s.again:
+		return true
 	case <-t.C:
 	}
+	return false
 }
 
-// allocate makes an allocation of the server's address family.
-func (s *server) allocate(ctx context.Context) (*Relay, error) {
+// allocate makes an allocation of the server's address family, after old, which
+// may have made it itself.
+func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
+	if old != nil && old.next.IsValid() {
+		return newRelay(s, old.client, old.next), nil
+	}
 	username, password := s.credentials()
 	client := newTURNClient(s.underlay.socket, s.addr, username, password)
+	var before netip.AddrPort
+	if old != nil {
+		before = old.addr
+		client.resume(old.client)
+	}
 	s.client.Store(client)
-	addr, err := client.allocate(ctx)
+	addr, err := client.allocate(ctx, before)
 	var refusal *stun.TurnError
 	if errors.As(err, &refusal) && refusal.ErrorCodeAttr.Code == stun.CodeAllocMismatch {
 		// The server still has an allocation of an earlier run for our port.
 		if err = client.release(ctx); err == nil {
-			addr, err = client.allocate(ctx)
+			addr, err = client.allocate(ctx, before)
 		}
 	}
 	if err != nil {

@@ -26,6 +26,7 @@ type turnClient struct {
 	nonce   stun.Nonce
 	key     stun.MessageIntegrity // nil: the server has not asked for credentials
 	waiting map[transactionID]turnWaiter
+	kick    chan struct{} // closed, and another, when all that waits is to be sent again
 }
 
 // turnWaiter is a request without an answer so far.
@@ -47,16 +48,25 @@ const turnTries = 3
 func newTURNClient(socket Socket, server netip.AddrPort, username, password string) *turnClient {
 	return &turnClient{
 		socket: socket, server: server, username: username, password: password,
-		waiting: make(map[transactionID]turnWaiter),
+		waiting: make(map[transactionID]turnWaiter), kick: make(chan struct{}),
 	}
 }
 
+// attrReplaces is the port of a relayed address that this node has lost by moving,
+// to be had again where the server gives it. It is from the range that servers
+// that do not know it ignore (RFC 8489 section 14).
+const attrReplaces = stun.AttrType(0xC0E1)
+
 // allocate makes an allocation of the server's address family (RFC 8656
-// section 7.1) and returns its relayed address.
-func (c *turnClient) allocate(ctx context.Context) (netip.AddrPort, error) {
+// section 7.1) and returns its relayed address; old is that of the one before,
+// zero for none.
+func (c *turnClient) allocate(ctx context.Context, old netip.AddrPort) (netip.AddrPort, error) {
 	attrs := []stun.Setter{attribute(stun.AttrRequestedTransport, 17, 0, 0, 0)} // UDP
 	if c.server.Addr().Is6() {
 		attrs = append(attrs, attribute(stun.AttrRequestedAddressFamily, 2, 0, 0, 0))
+	}
+	if port := old.Port(); port != 0 {
+		attrs = append(attrs, attribute(attrReplaces, byte(port>>8), byte(port)))
 	}
 	m, err := c.do(ctx, stun.MethodAllocate, attrs...)
 	if err != nil {
@@ -103,6 +113,21 @@ func (c *turnClient) indicate(b []byte, to netip.AddrPort) error {
 		return fmt.Errorf("send indication: %w", err)
 	}
 	return c.socket.SendTo(m.Raw, zeroAddr, c.server)
+}
+
+// resume takes the server's challenge from an earlier client of it, which saves a
+// round trip.
+func (c *turnClient) resume(from *turnClient) {
+	from.mu.Lock()
+	realm, nonce := from.realm, from.nonce
+	from.mu.Unlock()
+	if realm == nil || c.username == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.realm, c.nonce = realm, nonce
+	c.key = stun.NewLongTermIntegrity(c.username, realm.String(), c.password)
 }
 
 // do makes a request until the server takes or refuses it, which is a
@@ -178,7 +203,7 @@ func (c *turnClient) transact(ctx context.Context, m *stun.Message, key stun.Mes
 		defer c.mu.Unlock()
 		delete(c.waiting, m.TransactionID)
 	}()
-	answer, ok := retransmit(ctx, w.answer, func(int) {
+	answer, ok := retransmit(ctx, w.answer, probeMaxRTO, c.kicked, func(int) {
 		// An error may be a moment without a route: it is sent again anyway.
 		_ = c.socket.SendTo(m.Raw, zeroAddr, c.server)
 	})
@@ -189,6 +214,22 @@ func (c *turnClient) transact(ctx context.Context, m *stun.Message, key stun.Mes
 		return nil, ctx.Err()
 	}
 	return nil, errTURNSilent
+}
+
+// hurry has all requests that wait for an answer sent again now: the server has
+// come back.
+func (c *turnClient) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.kick)
+	c.kick = make(chan struct{})
+}
+
+// kicked is closed by the next hurry.
+func (c *turnClient) kicked() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kick
 }
 
 // handle takes a response, and reports false when it answers nothing or is not
@@ -211,21 +252,27 @@ func (c *turnClient) handle(b []byte) bool {
 	return true
 }
 
-// A request is sent probeSends times, after probeRTO and then doubling
-// (RFC 8489 section 6.2.1, with a shorter first wait).
+// A request is sent probeSends times, after probeRTO and then doubling up to
+// probeMaxRTO (RFC 8489 section 6.2.1, with a shorter first wait, and no long
+// ones: the server's return is not to be missed).
 const (
-	probeRTO   = 250 * time.Millisecond
-	probeSends = 5
+	probeRTO    = 250 * time.Millisecond
+	probeMaxRTO = time.Second
+	probeSends  = 9
 )
 
 // retransmit calls send until an answer comes, the tries are used up, or ctx
-// ends; the latter two are false.
-func retransmit[T any](ctx context.Context, answer <-chan T, send func(try int)) (v T, ok bool) {
+// ends; the latter two are false. It waits longest at most between two, and not
+// when kicked is closed.
+func retransmit[T any](ctx context.Context, answer <-chan T, longest time.Duration, kicked func() <-chan struct{}, send func(try int)) (v T, ok bool) {
 	wait := probeRTO
 	for try := range probeSends {
+		kick := kicked()
 		send(try)
 		t := time.NewTimer(wait)
 		select {
+		case <-kick:
+			t.Stop()
 		case <-ctx.Done():
 			t.Stop()
 			return v, false
@@ -234,7 +281,7 @@ func retransmit[T any](ctx context.Context, answer <-chan T, send func(try int))
 			return v, true
 		case <-t.C:
 		}
-		wait *= 2
+		wait = min(2*wait, longest)
 	}
 	return v, false
 }

@@ -118,7 +118,7 @@ func TestAllocateFamily(t *testing.T) {
 			})).Raw)
 			return nil
 		}), addr, "", "")
-		if got, err := c.allocate(t.Context()); got != want || err != nil {
+		if got, err := c.allocate(t.Context(), netip.AddrPort{}); got != want || err != nil {
 			t.Errorf("%v, %v, want %v", got, err, want)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Socket sends datagrams from the node's shared UDP sockets. It is safe for
@@ -74,7 +76,8 @@ type Underlay struct {
 	mu        sync.RWMutex // guards all below
 	hosts     []netip.Addr
 	change    change
-	suspected time.Time // last
+	suspected time.Time     // last
+	remaps    *rate.Limiter // of changes that the NAT made
 	found     map[*server]found
 	watchers  map[*Peer]func()
 }
@@ -83,6 +86,7 @@ type Underlay struct {
 type change struct {
 	count int
 	why   string // the last
+	at    time.Time
 }
 
 // found is what one server has given.
@@ -109,6 +113,7 @@ func NewUnderlay(c UnderlayConfig) *Underlay {
 		mapper:    newMapper(),
 		found:     make(map[*server]found),
 		watchers:  make(map[*Peer]func()),
+		remaps:    rate.NewLimiter(rate.Every(remapEvery), remapBurst),
 	}
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
@@ -191,10 +196,42 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) (changed bool) {
 // traffic. why is for the log, as in "the default route has moved".
 func (u *Underlay) Changed(why string) {
 	u.mu.Lock()
-	u.change = change{u.change.count + 1, why}
+	u.change = change{u.change.count + 1, why, time.Now()}
 	u.mu.Unlock()
 	u.look()
 	u.notify()
+}
+
+// A NAT that changes its mappings makes new sessions, but not as often as it likes:
+// some never keep one for long, some have several addresses and take turns.
+const (
+	remapEvery = 2 * time.Minute
+	remapBurst = 4
+
+	// remapWith is how long after a change of the network a new mapping is part
+	// of that, and how long after the first of a change of the NAT's the others
+	// are part of it: each server sees it by itself.
+	remapWith = 2 * time.Second
+)
+
+// remapped is told that a server sees this node at another address than before,
+// though its own is the same.
+func (u *Underlay) remapped() {
+	now := time.Now()
+	u.mu.RLock()
+	known := !u.change.at.IsZero() && now.Sub(u.change.at) < remapWith
+	u.mu.RUnlock()
+	if known || !u.remaps.AllowN(now, 1) {
+		return
+	}
+	u.Changed("the NAT's address has changed")
+}
+
+// wanted says whether there are sessions.
+func (u *Underlay) wanted() bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return len(u.watchers) > 0
 }
 
 // look has the servers asked what they see of this node, and what they still
@@ -202,8 +239,7 @@ func (u *Underlay) Changed(why string) {
 func (u *Underlay) look() {
 	u.mapper.renew()
 	for _, s := range *u.servers.Load() {
-		s.poke()
-		signal(s.verify)
+		s.look()
 	}
 }
 
