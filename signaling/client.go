@@ -131,6 +131,9 @@ func (c *Client) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		c.cfg.Handle(&Down{Err: err})
+		if errors.Is(err, errNoAnswer) { // the tries were their own pauses
+			backoff = backoffMin
+		}
 		pause, longest := backoff/2+mrand.N(backoff), backoffMax
 		if refusal := (*Error)(nil); errors.As(err, &refusal) {
 			longest = refusedMax

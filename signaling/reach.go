@@ -21,6 +21,9 @@ const (
 	redialEvery = time.Second
 )
 
+// errNoAnswer is that of addresses that lead into the dark.
+var errNoAnswer = errors.New("no answer")
+
 // reach makes one connection to the hub, by the first of its addresses that
 // leads there, and is welcomed.
 func (c *Client) reach(ctx context.Context) (*link, error) {
@@ -86,7 +89,7 @@ func (c *Client) open(ctx context.Context, urls []string) (net.Conn, string, err
 	dial()
 	next := time.NewTimer(openPause(begun, len(urls)))
 	defer next.Stop()
-	err := fmt.Errorf("cannot reach the hub at %s: no answer", urls[0])
+	err := fmt.Errorf("cannot reach the hub at %s: %w", urls[0], errNoAnswer)
 	for {
 		select {
 		case <-ctx.Done():
@@ -96,7 +99,7 @@ func (c *Client) open(ctx context.Context, urls []string) (net.Conn, string, err
 				return o.conn, o.to, nil
 			}
 			if ctx.Err() != nil {
-				return nil, "", err
+				return nil, "", err // it was given up
 			}
 			err = fmt.Errorf("cannot reach the hub at %s: %w", o.to, o.err)
 			pending--
