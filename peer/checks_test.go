@@ -11,8 +11,8 @@ import (
 // newTestChecks returns a session with a host and a relay conn.
 func newTestChecks() (s *checks, host, relay *conn) {
 	s = newChecks("ours", func() {}, func(*Relay, netip.AddrPort) {})
-	host = &conn{checks: s, id: "host", local: netip.MustParseAddrPort("192.0.2.1:1"), priority: priority(prefHost, 1)}
-	relay = &conn{checks: s, id: "relay", local: netip.MustParseAddrPort("203.0.113.1:2"), priority: priority(prefRelayed, 1), relay: &Relay{}}
+	host = &conn{mux: newMux(nil, nil), checks: s, id: "host", local: netip.MustParseAddrPort("192.0.2.1:1"), priority: priority(prefHost, 1)}
+	relay = &conn{mux: newMux(nil, nil), checks: s, id: "relay", local: netip.MustParseAddrPort("203.0.113.1:2"), priority: priority(prefRelayed, 1), relay: &Relay{}}
 	s.addConn(host)
 	s.addConn(relay)
 	return s, host, relay

@@ -151,7 +151,8 @@ func (s *checks) validNow(now time.Time) []choice {
 }
 
 // validLocked returns the valid pairs, best first. A relayed one that is late
-// against another is not among them.
+// against another is not among them, nor one whose server is silent while there
+// are others.
 func (s *checks) validLocked(now time.Time) []choice {
 	var valid []choice
 	var newest time.Time // of the relayed ones
@@ -165,6 +166,7 @@ func (s *checks) validLocked(now time.Time) []choice {
 		}
 		valid = append(valid, c)
 	}
+	valid = some(valid, func(c choice) bool { return !c.silent() })
 	valid = slices.DeleteFunc(valid, func(c choice) bool { return !c.direct() && newest.Sub(c.valid) > lateBy })
 	slices.SortFunc(valid, func(c, d choice) int { return d.compare(c) })
 	return valid

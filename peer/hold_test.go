@@ -115,7 +115,7 @@ func TestDeadRelayIsReplaced(t *testing.T) {
 		l.lose(func(from, to netip.AddrPort, _ []byte) bool {
 			return from.Addr() == hubAddr.Addr() || to.Addr() == hubAddr.Addr()
 		})
-		took := l.until(8*time.Second, "data passes", func() bool {
+		took := l.until(time.Second, "data passes", func() bool {
 			k.a.sendData("on")
 			return b.received("on")
 		})

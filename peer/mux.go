@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -31,6 +32,7 @@ const (
 type mux struct {
 	socket Socket
 	drops  *drops
+	silent atomic.Pointer[map[*server]bool] // servers that do not answer; immutable, replaced under Underlay.mu
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*checks
@@ -47,12 +49,14 @@ type request struct {
 }
 
 func newMux(socket Socket, d *drops) *mux {
-	return &mux{
+	m := &mux{
 		socket: socket, drops: d,
 		sessions: make(map[string]*checks),
 		requests: make(map[transactionID]request),
 		order:    make(map[*checks][]transactionID),
 	}
+	m.silent.Store(new(map[*server]bool))
+	return m
 }
 
 // register opens the mux for a session; it reports false when its ufrag is

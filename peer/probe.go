@@ -24,6 +24,10 @@ const (
 	// suspectAt is the try that, when it has to be made, makes the server a
 	// suspect: 750 ms have passed without an answer.
 	suspectAt = 2
+
+	// doubtTrips is after how many round trips without an answer paths do not
+	// lead over the server's relays, if others are valid.
+	doubtTrips = 2
 )
 
 // reflexive is what a STUN server told of this node (RFC 8445 section 5.1.1.2).
@@ -115,6 +119,7 @@ func (p *probe) silent() {
 // keepReflexive asks the server for our reflexive address, again and again,
 // until ctx ends.
 func (s *server) keepReflexive(ctx context.Context) {
+	defer s.underlay.setSilent(s, false)
 	var last reflexive
 	silent := false
 	for {
@@ -177,7 +182,11 @@ func (s *server) ask(ctx context.Context) (reflexive, bool) {
 		longest = probeHurry
 	}
 	never := func() <-chan struct{} { return nil }
+	began, due := time.Now(), doubtTrips*s.probe.measured().rtt
 	r, ok := retransmit(ctx, s.probe.answer, longest, never, func(try int) {
+		if try > 0 && (try == suspectAt || time.Since(began) >= due) {
+			s.underlay.setSilent(s, true)
+		}
 		if try == suspectAt {
 			s.probe.silent()
 			signal(s.underlay.reconcile)
@@ -186,6 +195,7 @@ func (s *server) ask(ctx context.Context) (reflexive, bool) {
 			s.underlay.drops.unsent.Add(1)
 		}
 	})
+	s.underlay.setSilent(s, !ok)
 	signal(s.underlay.reconcile)
 	return r, ok
 }

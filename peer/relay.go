@@ -194,7 +194,7 @@ func (r *Relay) watch(ctx context.Context) error {
 				return fmt.Errorf("relay %s: %w", r.addr, err)
 			}
 		}
-		again, suspect := v.look(time.Now(), &r.asked, &r.heard)
+		again, suspect := v.look(time.Now(), r.server.probe.measured().rtt, &r.asked, &r.heard)
 		if suspect {
 			r.server.look()
 		}
