@@ -112,15 +112,25 @@ type certificateError struct{ error }
 const (
 	exporterLabel = "EXPORTER-p2ptun-v1"
 	exporterSize  = 32
+
+	// earlyLabel is of the nonce that needs no telling, see EarlyNonce.
+	earlyLabel = "EXPORTER-p2ptun-v1-early"
 )
 
 // Exporter is a connection's part of a Handshake: of its TLS session, or nil
 // if it has none.
-func Exporter(conn net.Conn) ([]byte, error) {
+func Exporter(conn net.Conn) ([]byte, error) { return export(conn, exporterLabel, exporterSize) }
+
+// EarlyNonce is the hub's nonce of a hello that comes with the request of the
+// WebSocket, or nil if there is no TLS. It is of the TLS session and of no other,
+// as one is that the hub draws, and both ends know it when the session begins.
+func EarlyNonce(conn net.Conn) ([]byte, error) { return export(conn, earlyLabel, NonceSize) }
+
+func export(conn net.Conn, label string, size int) ([]byte, error) {
 	s, ok := conn.(*tls.Conn)
 	if !ok {
 		return nil, nil
 	}
 	state := s.ConnectionState()
-	return state.ExportKeyingMaterial(exporterLabel, nil, exporterSize)
+	return state.ExportKeyingMaterial(label, nil, size)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -21,53 +22,96 @@ type socket struct {
 	hub      config.HubKey // who it has to be
 	own      bool          // the hub's own certificate: nobody ends TLS in between
 	exporter []byte        // nil without TLS
+	early    *Handshake    // of the hello that went with the request; nil: none did
+	sent     time.Time     // the hello was
 }
 
 // upgrade makes a WebSocket to a URL over an open connection.
 func (c *Client) upgrade(ctx context.Context, raw net.Conn, hub config.HubKey, to string) (*socket, error) {
 	s := &socket{hub: hub}
+	conn, err := c.secure(ctx, raw, to, s)
+	if err != nil {
+		return nil, err
+	}
+	header, err := c.earlyHello(conn, s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", to, err)
+	}
+	opened := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
 	d := websocket.Dialer{
-		NetDialContext:   func(context.Context, string, string) (net.Conn, error) { return raw, nil },
+		NetDialContext: opened, NetDialTLSContext: opened,
 		HandshakeTimeout: dialTimeout, Subprotocols: []string{Subprotocol},
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
-		TLSClientConfig: c.tlsConfig(to, s),
 	}
-	conn, resp, err := d.DialContext(ctx, to+Path, nil)
-	var stranger *certificateError
+	ws, resp, err := d.DialContext(ctx, to+Path, header)
 	switch {
-	case errors.As(err, &stranger):
-		return nil, stranger.error
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
 		return nil, fmt.Errorf("%s answered %q: it is no p2ptun hub, or a proxy stands before it", to, resp.Status)
 	case err != nil:
 		return nil, fmt.Errorf("cannot reach the hub at %s: %w", to, err)
-	case conn.Subprotocol() != Subprotocol:
-		conn.Close()
+	case ws.Subprotocol() != Subprotocol:
+		ws.Close()
 		return nil, fmt.Errorf("%s does not speak %s", to, Subprotocol)
 	}
-	s.Conn = conn
-	if s.exporter, err = Exporter(conn.NetConn()); err != nil {
-		conn.Close()
+	s.Conn = ws
+	return s, nil
+}
+
+// secure makes the TLS session, if the URL asks for one.
+func (c *Client) secure(ctx context.Context, raw net.Conn, to string, s *socket) (net.Conn, error) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "wss" {
+		return raw, nil
+	}
+	conn := tls.Client(raw, tlsConfig(u.Hostname(), s))
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var stranger *certificateError
+	switch err := conn.HandshakeContext(ctx); {
+	case errors.As(err, &stranger):
+		return nil, stranger.error
+	case err != nil:
+		return nil, fmt.Errorf("cannot reach the hub at %s: %w", to, err)
+	}
+	if s.exporter, err = Exporter(conn); err != nil {
 		return nil, fmt.Errorf("%s: %w", to, err)
 	}
-	return s, nil
+	return conn, nil
 }
 
 // tlsConfig notes in s whose certificate it is. A stranger is refused before
 // the hello, which holds the record and the ticket, is sent.
-func (c *Client) tlsConfig(to string, s *socket) *tls.Config {
+func tlsConfig(host string, s *socket) *tls.Config {
 	return &tls.Config{
+		ServerName:         host,
 		MinVersion:         tls.VersionTLS13,
 		InsecureSkipVerify: true, // not skipped, but done below
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			u, err := url.Parse(to)
-			if err != nil {
-				return err
-			}
-			s.own, err = checkCertificate(cs.PeerCertificates, s.hub, u.Hostname(), nil)
+		VerifyConnection: func(cs tls.ConnectionState) (err error) {
+			s.own, err = checkCertificate(cs.PeerCertificates, s.hub, host, nil)
 			return err
 		},
 	}
+}
+
+// earlyHello is the hello as a header, where nobody but the hub can read it: a
+// proxy may take no long ones.
+func (c *Client) earlyHello(conn net.Conn, s *socket) (http.Header, error) {
+	if !s.own {
+		return nil, nil
+	}
+	nonce, err := EarlyNonce(conn)
+	if err != nil {
+		return nil, err
+	}
+	h, frame, err := c.hello(nonce, s.hub, s.exporter)
+	if err != nil || len(frame) > maxEarlyHello {
+		return nil, err
+	}
+	s.early, s.sent = h, time.Now()
+	return http.Header{HelloHeader: {string(frame)}}, nil
 }
 
 // connect makes the connection to the hub over an open one.
@@ -102,24 +146,65 @@ func (c *Client) connect(ctx context.Context, raw net.Conn, hub config.HubKey, t
 
 // handshake proves both ends to each other. It also says how long the hub took.
 func (c *Client) handshake(s *socket) (*Welcome, time.Duration, error) {
+	h := s.early
+	if h != nil {
+		switch m, err := readKnown(s.Conn); m := m.(type) {
+		case nil:
+			return nil, 0, err
+		case *Welcome:
+			return s.welcomed(h, m)
+		case *Error:
+			return nil, 0, m
+		case *Challenge:
+			return c.challenged(s, m)
+		default:
+			return nil, 0, fmt.Errorf("handshake with the hub: got %s, want %s", m.frameType(), (*Welcome)(nil).frameType())
+		}
+	}
 	challenge, err := expect[*Challenge](s.Conn)
 	if err != nil {
 		return nil, 0, err
 	}
+	return c.challenged(s, challenge)
+}
+
+// challenged answers the hub's challenge.
+func (c *Client) challenged(s *socket, challenge *Challenge) (*Welcome, time.Duration, error) {
 	if len(challenge.Nonce) != NonceSize {
 		return nil, 0, fmt.Errorf("handshake with the hub: a nonce of %d bytes", len(challenge.Nonce))
 	}
 	if challenge.Hub != s.hub {
 		return nil, 0, anotherHub(challenge.Hub, s.hub)
 	}
-	nonce := make([]byte, NonceSize)
-	rand.Read(nonce)
-	h := Handshake{HubNonce: challenge.Nonce, NodeNonce: nonce, Hub: challenge.Hub, Network: c.cfg.Network, Node: c.cfg.Self.Node.Public()}
 	// The hub's word that a proxy ends TLS is taken where one may, and no
 	// danger if it is a lie: a hub that ends TLS signs and takes nothing
 	// that does not cover its own session.
+	var exporter []byte
 	if s.own || challenge.TLS {
-		h.TLSExporter = s.exporter
+		exporter = s.exporter
+	}
+	h, frame, err := c.hello(challenge.Nonce, challenge.Hub, exporter)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.sent = time.Now()
+	if err := writeFrame(s.Conn, frame); err != nil {
+		return nil, 0, fmt.Errorf("hello: %w", err)
+	}
+	welcome, err := expect[*Welcome](s.Conn)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.welcomed(h, welcome)
+}
+
+// hello makes the frame that proves this node to the hub.
+func (c *Client) hello(hubNonce []byte, hub config.HubKey, exporter []byte) (*Handshake, []byte, error) {
+	nonce := make([]byte, NonceSize)
+	rand.Read(nonce)
+	h := &Handshake{
+		HubNonce: hubNonce, NodeNonce: nonce, Hub: hub,
+		Network: c.cfg.Network, Node: c.cfg.Self.Node.Public(), TLSExporter: exporter,
 	}
 	cred := c.cfg.Credential()
 	hello := &Hello{
@@ -131,41 +216,43 @@ func (c *Client) handshake(s *socket) (*Welcome, time.Duration, error) {
 		hello.Access = h.AccessProof(cred.Access)
 	}
 	frame, err := Encode(hello)
-	if err != nil {
-		return nil, 0, err
-	}
-	sent := time.Now()
-	if err := writeFrame(s.Conn, frame); err != nil {
-		return nil, 0, fmt.Errorf("hello: %w", err)
-	}
-	welcome, err := expect[*Welcome](s.Conn)
-	if err != nil {
-		return nil, 0, err
-	}
-	if !h.VerifyWelcome(welcome.Signature) {
+	return h, frame, err
+}
+
+// welcomed takes the hub's proof, and says how long it took.
+func (s *socket) welcomed(h *Handshake, w *Welcome) (*Welcome, time.Duration, error) {
+	if !h.VerifyWelcome(w.Signature) {
 		return nil, 0, fmt.Errorf("the hub's welcome: %w", ErrSignature)
 	}
-	return welcome, time.Since(sent), nil
+	return w, time.Since(s.sent), nil
 }
 
 // expect reads the next frame of a known type, which must be a T; the hub may
 // refuse instead.
 func expect[T Message](conn *websocket.Conn) (T, error) {
 	var zero T
+	m, err := readKnown(conn)
+	switch m := m.(type) {
+	case nil:
+		return zero, err
+	case T:
+		return m, nil
+	case *Error:
+		return zero, m
+	}
+	return zero, fmt.Errorf("handshake with the hub: got %s, want %s", m.frameType(), zero.frameType())
+}
+
+// readKnown reads the next frame of a known type; with an error it is nil.
+func readKnown(conn *websocket.Conn) (Message, error) {
 	for {
 		m, err := read(conn)
 		if err != nil {
-			return zero, fmt.Errorf("handshake with the hub: %w", err)
+			return nil, fmt.Errorf("handshake with the hub: %w", err)
 		}
-		switch m := m.(type) {
-		case nil:
-			continue
-		case T:
+		if m != nil {
 			return m, nil
-		case *Error:
-			return zero, m
 		}
-		return zero, fmt.Errorf("handshake with the hub: got %s, want %s", m.frameType(), zero.frameType())
 	}
 }
 

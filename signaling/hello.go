@@ -25,6 +25,18 @@ func NewEpoch(boot uint32) Epoch {
 	return Epoch(boot)<<32 | Epoch(binary.BigEndian.Uint32(b[:]))
 }
 
+// HelloHeader is the header of the WebSocket's request in which a node may say its
+// hello at once, where TLS is with the hub itself: the frame as it is, with the
+// EarlyNonce for the hub's. A hub that does not look for it sends a Challenge, as
+// it does to a node that leaves it out. That saves a round trip of four.
+const (
+	HelloHeader = "P2ptun-Hello"
+
+	// maxEarlyHello bounds the frame, in bytes: hubs that do not know the header
+	// take no more of all headers than 8 KiB.
+	maxEarlyHello = 6 << 10
+)
+
 // A Handshake is what both ends of one connection to a hub have seen. All
 // proofs of the handshake cover it, so none can be carried to another hub,
 // connection or network.

@@ -40,6 +40,7 @@ func (h *Hub) handler(ctx context.Context) http.Handler {
 			return
 		}
 		c := newConn(h, ws, observed(r), release)
+		c.early = r.Header.Get(signaling.HelloHeader)
 		if !h.conns.start(func() { c.run(ctx) }) {
 			release()
 			ws.Close()

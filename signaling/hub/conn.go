@@ -31,6 +31,7 @@ type conn struct {
 	remote netip.AddrPort // the node's own, invalid behind a proxy
 	log    *slog.Logger
 	queue  *queue
+	early  string // the hello that came with the request, until it is handled; "": none did
 	known  func() // called when the node is a member, or gone; may be called again
 
 	shake  signaling.Handshake

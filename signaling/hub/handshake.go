@@ -19,17 +19,12 @@ const maxHello = 24 << 10
 func (c *conn) handshake() error {
 	c.ws.SetReadLimit(maxHello)
 	c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.hello))
-	nonce := make([]byte, signaling.NonceSize)
-	rand.Read(nonce)
 	hub := c.hub.identity.Public()
 	exporter, err := signaling.Exporter(c.ws.NetConn())
 	if err != nil {
 		return err
 	}
-	if err := c.writeFrame(&signaling.Challenge{Nonce: nonce, Hub: hub, TLS: exporter != nil}); err != nil {
-		return err
-	}
-	_, frame, err := c.ws.ReadMessage()
+	nonce, frame, err := c.readHello(hub, exporter != nil)
 	if err != nil {
 		return err
 	}
@@ -49,6 +44,24 @@ func (c *conn) handshake() error {
 	}
 	c.ws.SetReadLimit(signaling.MaxFrame)
 	return c.ws.SetReadDeadline(time.Now().Add(c.hub.timing.dead))
+}
+
+// readHello returns the hello, and the hub's nonce that it covers. One that came with
+// the request counts where TLS is the hub's own.
+func (c *conn) readHello(hub config.HubKey, tls bool) (nonce, frame []byte, err error) {
+	early := c.early
+	c.early = ""
+	if early != "" && tls {
+		nonce, err = signaling.EarlyNonce(c.ws.NetConn())
+		return nonce, []byte(early), err
+	}
+	nonce = make([]byte, signaling.NonceSize)
+	rand.Read(nonce)
+	if err := c.writeFrame(&signaling.Challenge{Nonce: nonce, Hub: hub, TLS: tls}); err != nil {
+		return nil, nil, err
+	}
+	_, frame, err = c.ws.ReadMessage()
+	return nonce, frame, err
 }
 
 func (c *conn) authorize(hello *signaling.Hello) error {

@@ -175,7 +175,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		// body that nobody wants, reading the answer.
 		ReadTimeout:    h.timing.request,
 		WriteTimeout:   h.timing.request,
-		MaxHeaderBytes: 4 << 10,
+		MaxHeaderBytes: 12 << 10, // a hello may be among them
 		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 	}
 	server.SetKeepAlivesEnabled(false) // one upgrade is all that a node asks for
