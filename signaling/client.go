@@ -68,6 +68,7 @@ type Client struct {
 	presence []byte
 	kick     chan struct{} // ends a pause
 	suspect  chan struct{} // Probe was called
+	probed   atomic.Int64  // when it last ended a pause, in Unix nanoseconds
 	hub      atomic.Pointer[config.Hub]
 	link     atomic.Pointer[link]   // nil: no connection
 	last     atomic.Pointer[string] // the URL that worked last
@@ -156,12 +157,15 @@ func (c *Client) Run(ctx context.Context) error {
 // been silent for long; any other is probed, and a pause before the next attempt
 // ends. It is safe for concurrent use.
 func (c *Client) Moved(has func(netip.Addr) bool) {
-	if s := c.link.Load(); s != nil && s.local.IsValid() && !has(s.local) {
-		s.conn.Close() // the reader notices
+	switch s := c.link.Load(); {
+	case s == nil:
 		signal(c.kick)
-		return
+	case s.local.IsValid() && !has(s.local):
+		signal(c.kick)
+		s.conn.Close() // the reader notices
+	default:
+		signal(c.suspect)
 	}
-	c.Probe()
 }
 
 // Send queues a frame on the standing connection. It says false when there is

@@ -205,6 +205,19 @@ func TestClientBacksOff(t *testing.T) {
 			}
 			last, backoff = at, min(2*backoff, backoffMax)
 		}
+		for range 1000 { // suspicions hurry it a little, no more
+			l.client.Probe()
+			time.Sleep(10 * time.Millisecond)
+		}
+		for tries := 0; ; tries++ {
+			if len(l.dials) == 0 {
+				if tries < 8 || tries > 22 {
+					t.Errorf("%d tries in 10 s of suspicion, want one or two each second", tries)
+				}
+				break
+			}
+			<-l.dials
+		}
 		synctest.Wait()
 		before := time.Now()
 		l.client.Moved(nil) // no connection: not asked

@@ -21,14 +21,18 @@ const (
 // Probe says that the connection may be dead: the network is another, or
 // something else that should have come did not. The hub has a moment to answer a
 // ping; then a new connection is made, and takes the old one's place when the hub
-// has welcomed it. While there is none, a pause before the next attempt ends. Probe
-// may be called at any rate; it is safe for concurrent use and does not block.
+// has welcomed it. While there is none, a pause before the next attempt ends, once
+// in probeEvery. Probe may be called at any rate; it is safe for concurrent use and
+// does not block.
 func (c *Client) Probe() {
-	if c.link.Load() == nil {
-		signal(c.kick)
+	if c.link.Load() != nil {
+		signal(c.suspect)
 		return
 	}
-	signal(c.suspect)
+	now, last := time.Now().UnixNano(), c.probed.Load()
+	if now-last >= int64(probeEvery) && c.probed.CompareAndSwap(last, now) {
+		signal(c.kick)
+	}
 }
 
 // renew makes another connection when a probe of l has no answer, until l has
