@@ -18,6 +18,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
+	"github.com/pion/stun/v4"
 	"github.com/pion/transport/v5/vnet"
 	"github.com/pion/turn/v5"
 )
@@ -31,19 +32,20 @@ import (
 // Everything in it ends with its test's bubble, which also finds leaks: a
 // bubble with a goroutine left does not end.
 type lab struct {
-	t      *testing.T
-	wan    *vnet.Router
-	hub    *vnet.Net
-	turn   *turn.Server
-	drop   atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
-	refuse atomic.Pointer[func(netip.Addr) bool]                        // addresses that TURN servers refuse
-	late   atomic.Pointer[map[netip.Addr]time.Duration]                 // what nodes send there takes so much longer
-	mangle atomic.Pointer[func(i int, joined [][]byte) bool]            // which of joined datagrams are lost; nil: none
-	keeps  atomic.Bool                                                  // servers give a user the same relay again, as the hub does
-	sites  int
-	stops  []func()
-	log    *slog.Logger
-	over   chan struct{} // closed when the lab ends
+	t       *testing.T
+	wan     *vnet.Router
+	hub     *vnet.Net
+	turn    *turn.Server
+	drop    atomic.Pointer[func(from, to netip.AddrPort, b []byte) bool] // on the WAN
+	refuse  atomic.Pointer[func(netip.Addr) bool]                        // addresses that TURN servers refuse
+	late    atomic.Pointer[map[netip.Addr]time.Duration]                 // what nodes send there takes so much longer
+	mangle  atomic.Pointer[func(i int, joined [][]byte) bool]            // which of joined datagrams are lost; nil: none
+	keeps   atomic.Bool                                                  // servers give a user the same relay again, as the hub does
+	expired atomic.Bool                                                  // nobody's credentials are good for an allocation
+	sites   int
+	stops   []func()
+	log     *slog.Logger
+	over    chan struct{} // closed when the lab ends
 }
 
 // The NATs of the lab, in the terms of RFC 4787.
@@ -150,7 +152,7 @@ func (l *lab) serveTURN(host *vnet.Net, at netip.AddrPort) *turn.Server {
 			if l.keeps.Load() {
 				user = a.Username
 			}
-			return user, turn.GenerateAuthKey(a.Username, a.Realm, "secret"), a.Username != "nobody"
+			return user, turn.GenerateAuthKey(a.Username, a.Realm, "secret"), a.Username != "nobody" && !(l.expired.Load() && a.Method == stun.MethodAllocate)
 		},
 		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: pc, RelayAddressGenerator: &generator{&turn.RelayAddressGeneratorStatic{
 			RelayAddress: net.ParseIP(at.Addr().String()), Address: at.Addr().String(), Net: host,

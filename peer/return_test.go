@@ -239,3 +239,24 @@ func TestSecondRelayIsWarm(t *testing.T) {
 		}
 	})
 }
+
+// An allocation outlives the credentials that it was made with, whatever is
+// suspected of it; one that is gone is not taken for alive.
+func TestAllocationOutlivesCredentials(t *testing.T) {
+	inLab(t, func(l *lab) {
+		n := public(l)
+		r := n.relay()
+		l.expired.Store(true)
+		for range 20 {
+			n.underlay.Changed("suspicion")
+			time.Sleep(20 * time.Second)
+			if r.lost() {
+				t.Fatal("given up")
+			}
+		}
+		l.stopTURN()
+		l.startTURN()
+		n.underlay.Changed("suspicion")
+		l.until(verifyFor+time.Second, "lost", r.lost)
+	})
+}
