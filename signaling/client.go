@@ -24,9 +24,9 @@ const (
 	writeTimeout = 5 * time.Second  // one frame
 
 	// Pauses are doubled at each failure, and jittered by half. The longest lets
-	// a node be back within 3 s of its hub, and spreads a thousand over 1.4 s.
+	// a node be back within 3 s of its hub, and spreads a thousand over 1.2 s.
 	backoffMin = 600 * time.Millisecond
-	backoffMax = 1400 * time.Millisecond
+	backoffMax = 1200 * time.Millisecond
 	refusedMax = 10 * time.Second // instead, while the hub refuses this node
 
 	copiedMin = time.Minute     // instead, after a CodeCopied: at random, so that

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -41,7 +42,7 @@ func (s *setup) startFlow(from, to *Node, src, dst netip.Addr) *oneWay {
 	work.Go(func() {
 		for {
 			// A route may be missing for a moment.
-			if _, err := out.WriteTo([]byte("once more"), in.LocalAddr()); err != nil && isClosed(err) {
+			if _, err := out.WriteTo([]byte("once more"), in.LocalAddr()); errors.Is(err, net.ErrClosed) {
 				return
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -59,11 +60,6 @@ func (s *setup) startFlow(from, to *Node, src, dst netip.Addr) *oneWay {
 		}
 	})
 	return f
-}
-
-func isClosed(err error) bool {
-	op, ok := err.(*net.OpError)
-	return ok && op.Err == net.ErrClosed
 }
 
 // silence is for how long nothing came at a stretch, since then.
