@@ -137,6 +137,7 @@ func (l *loop) take(n news, now time.Time) {
 	for _, b := range n.notes {
 		l.seal(message{Type: typeNote, Note: b}, l.p.cfg.SendNote)
 	}
+	l.shake(n.shake)
 	if n.woken {
 		l.resting = nil
 	}

@@ -35,7 +35,9 @@ func (l *loop) propose(now time.Time) {
 	if g == nil {
 		return
 	}
-	sealed, err := l.p.cfg.Pair.Offer(encode(g.describe()))
+	d := g.describe()
+	d.Handshake = l.p.cfg.Handshake()
+	sealed, err := l.p.cfg.Pair.Offer(encode(d))
 	if err != nil {
 		l.p.cfg.Log.Warn("sealing an offer failed", "err", err)
 		g.close()
@@ -53,6 +55,7 @@ func (l *loop) newGeneration(now time.Time) *generation {
 		l.retry.failed(now)
 		return nil
 	}
+	g.checks.setHope(l.p.cfg.OnHope)
 	return g
 }
 
@@ -173,6 +176,9 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	l.event(now, slog.LevelDebug, "session offered by the peer, answered", "offer answered")
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
+	if len(d.Handshake) > 0 {
+		l.p.cfg.OnHandshake(d.Handshake) // its answer follows ours
+	}
 	return nil
 }
 
@@ -202,6 +208,10 @@ func (l *loop) told(content []byte, now time.Time) error {
 	}
 	if m.Type == typeNote {
 		l.p.cfg.OnNote(m.Note)
+		return nil
+	}
+	if m.Type == typeHandshake {
+		l.p.cfg.OnHandshake(m.Note)
 		return nil
 	}
 	if l.resting != nil && m.Type == typeBye && l.resting.remoteUfrag == m.Ufrag {

@@ -23,7 +23,7 @@ import (
 // Build makes the p2ptun binary in dir and returns its path.
 func Build(dir string, flags ...string) (string, error) {
 	bin := filepath.Join(dir, "p2ptun")
-	args := append([]string{"build", "-o", bin}, flags...)
+	args := append(append([]string{"build"}, flags...), "-o", bin)
 	cmd := exec.Command("go", append(args, "github.com/p2ptun/p2ptun/cmd/p2ptun")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)

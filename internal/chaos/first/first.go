@@ -62,11 +62,16 @@ type Binaries struct {
 	lazy  string // without neighbours; its tunnels end soon
 }
 
-// idleAfter is when lazy's do.
-const idleAfter = 3 * time.Second
+// idleAfter is when lazy's do. A peer is idle after 3 minutes, and home routers have
+// forgotten by then how to reach it. Those here do so in forgets; the probes of the
+// hub, one each 20 s, keep the way to that alone.
+const (
+	idleAfter = 3 * time.Second
+	forgets   = 22 * time.Second
+)
 
-// Build makes them in dir.
-func Build(dir string) (b Binaries, err error) {
+// Build makes them in dir, of the work tree source, or of this one.
+func Build(dir, source string) (b Binaries, err error) {
 	var usual, lazy string
 	if usual, err = os.MkdirTemp(dir, "usual-"); err != nil {
 		return b, err
@@ -75,10 +80,14 @@ func Build(dir string) (b Binaries, err error) {
 		return b, err
 	}
 	const set = "-X github.com/p2ptun/p2ptun/tunnel."
-	if b.usual, err = e2e.Build(usual); err != nil {
+	var from []string
+	if source != "" {
+		from = []string{"-C", source} // has to come first
+	}
+	if b.usual, err = e2e.Build(usual, from...); err != nil {
 		return b, err
 	}
-	b.lazy, err = e2e.Build(lazy, "-ldflags", fmt.Sprintf(set+"linkedIdleAfter=%v "+set+"linkedNeighbours=0", idleAfter))
+	b.lazy, err = e2e.Build(lazy, append(from, "-ldflags", fmt.Sprintf(set+"linkedIdleAfter=%v "+set+"linkedNeighbours=0", idleAfter))...)
 	return b, err
 }
 
@@ -202,6 +211,9 @@ func (r *Row) wake(s *scene, from, to *actor) (time.Duration, error) {
 	if err := errors.Join(s.idle(from, to), s.idle(to, from)); err != nil {
 		return 0, err
 	}
+	if err := s.pause(forgets + time.Second); err != nil {
+		return 0, err
+	}
 	p, err := newPinger(from.Host, to.addr)
 	if err != nil {
 		return 0, err
@@ -237,8 +249,13 @@ func (s *scene) rest(b *actor) error {
 	if err := errors.Join(s.await(s.a, b, nominated), s.await(b, s.a, nominated)); err != nil {
 		return err
 	}
+	return s.pause(3 * time.Second)
+}
+
+// pause waits; the time is what a user's node has run, or rested, at least.
+func (s *scene) pause(d time.Duration) error {
 	select {
-	case <-time.After(3 * time.Second): // the time is what a user's node has run at least
+	case <-time.After(d):
 		return nil
 	case <-s.ctx.Done():
 		return s.ctx.Err()

@@ -16,6 +16,7 @@ var (
 	only   = flag.String("pair", "", "measure this pair alone")
 	delay  = flag.Duration("delay", -1, "measure at this delay alone")
 	single = flag.String("case", "", "measure this case alone")
+	source = flag.String("source", "", "measure the program of another work tree")
 	level  = flag.String("nodes", "", "the nodes' log level; with one, what they say is shown")
 )
 
@@ -25,7 +26,7 @@ func TestTable(t *testing.T) {
 		t.Skip("asked for with -full")
 	}
 	requireLab(t)
-	bins, err := Build(t.TempDir())
+	bins, err := Build(t.TempDir(), *source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +49,9 @@ func TestTable(t *testing.T) {
 			some, err := Measure(t.Context(), o, bins, p, d)
 			if err != nil {
 				t.Error(err)
+			}
+			for _, r := range some {
+				t.Logf("%s", r) // what there is, should the rest take too long
 			}
 			rows = append(rows, some...)
 		}

@@ -101,6 +101,7 @@ func (s *scene) place(kind, name string) (*actor, error) {
 		if err != nil {
 			return nil, err
 		}
+		behavior.Timeout = forgets
 		if home, err = s.lab.NAT(name+"-home", behavior, natlab.Through(s.link)); err != nil {
 			return nil, err
 		}

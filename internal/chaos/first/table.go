@@ -12,10 +12,15 @@ func Table(rows []Row) string {
 	b.WriteString("| pair | delay | case | RTT to the hub | RTT of the path | goal | first ping, of the node | of the other | path after |\n")
 	b.WriteString("|---|--:|---|--:|--:|--:|--:|--:|--:|\n")
 	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s | %v | %s | %s | %s | %s | %s | %s | %s |\n", r.Pair.Name, r.Delay, r.Case,
-			ms(r.Hub), ms(r.Path), ms(r.Goal()), r.judged(0), r.judged(1), ms(max(r.Settled[0], r.Settled[1])))
+		fmt.Fprintln(&b, r)
 	}
 	return b.String()
+}
+
+// String is the table's line.
+func (r Row) String() string {
+	return fmt.Sprintf("| %s | %v | %s | %s | %s | %s | %s | %s | %s |", r.Pair.Name, r.Delay, r.Case,
+		ms(r.Hub), ms(r.Path), ms(r.Goal()), r.judged(0), r.judged(1), ms(max(r.Settled[0], r.Settled[1])))
 }
 
 // judged shows what misses its goal in bold.
