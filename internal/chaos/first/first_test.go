@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"flag"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,20 +42,32 @@ func TestTable(t *testing.T) {
 			t.Logf("%7.1f %s: %s", float64(time.Since(start).Microseconds())/1000, process, line)
 		}
 	}
+	var mu sync.Mutex // guards rows
 	var rows []Row
-	for _, p := range Pairs {
-		for _, d := range Delays {
-			if *only != "" && p.Name != *only || *delay >= 0 && d != *delay {
-				continue
+	for _, d := range Delays {
+		for _, name := range o.Cases {
+			o := o
+			o.Cases = []string{name}
+			// All pairs at once, each in a lab of its own: most of the time is waits.
+			var all sync.WaitGroup
+			for _, p := range Pairs {
+				if *only != "" && p.Name != *only || *delay >= 0 && d != *delay {
+					continue
+				}
+				all.Go(func() {
+					some, err := Measure(t.Context(), o, bins, p, d)
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					rows = append(rows, some...)
+				})
+				if d == 0 { // but not where it is the processors'
+					all.Wait()
+				}
 			}
-			some, err := Measure(t.Context(), o, bins, p, d)
-			if err != nil {
-				t.Error(err)
-			}
-			for _, r := range some {
-				t.Logf("%s", r) // what there is, should the rest take too long
-			}
-			rows = append(rows, some...)
+			all.Wait()
 		}
 	}
 	t.Log("\n" + Table(rows))
