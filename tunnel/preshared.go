@@ -131,6 +131,7 @@ func (r *keyRing) addLocked(k config.PresharedKey) {
 		}
 	}
 	r.keys = append(slices.Clip(r.keys), k) // a new slice: the old one is the store's
+	r.tries.reopen()
 }
 
 // removeLocked removes keys that are not in use.
