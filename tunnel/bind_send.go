@@ -31,6 +31,7 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	handshake := len(bufs) == 1 && isHandshake(bufs[0])
 	if handshake {
 		r = e.keep(bufs[0])
+		e.answer(bufs[0])
 	} else {
 		r = e.route.Load()
 		if len(bufs) > 0 { // the rest is of the same session, and a keepalive comes alone

@@ -27,6 +27,8 @@ type early struct {
 	size    int
 	hopes   []hope // best first
 	copies  int    // gone ahead
+
+	initiator uint32 // of the initiation that came with the signaling last
 }
 
 // hope is a way by which the peer may be reached.
@@ -67,9 +69,6 @@ func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
 	hopes := e.early.hopes[:min(len(e.early.hopes), (earlyCopies-e.early.copies)/max(len(bufs), 1))]
 	e.early.copies += len(hopes) * len(bufs)
 	e.mu.Unlock()
-	if handshake && bufs[0][0] == typeResponse && e.onHandshake != nil {
-		e.onHandshake(slices.Clone(bufs[0])) // an initiation goes with an offer
-	}
 	if handshake && bufs[0][0] == typeInitiation {
 		return nil
 	}
@@ -131,8 +130,28 @@ func (e *Endpoint) waits() []byte {
 
 // handshakeCame takes a handshake message that came with the signaling.
 func (e *Endpoint) handshakeCame(p []byte) {
-	if isHandshake(p) && e.bind.handshakeFor(e, p) {
+	if !isHandshake(p) {
+		return
+	}
+	if p[0] == typeInitiation {
+		e.mu.Lock()
+		e.early.initiator = messageSender(p)
+		e.mu.Unlock()
+	}
+	if e.bind.handshakeFor(e, p) {
 		e.bind.enqueue(e, p)
+	}
+}
+
+// answer has a response leave with the signaling, too, where the initiation came so:
+// the other side may not take a packet from our path yet. Another initiation goes
+// with an offer.
+func (e *Endpoint) answer(p []byte) {
+	e.mu.Lock()
+	tell := e.onHandshake != nil && p[0] == typeResponse && e.early.initiator == responseReceiver(p)
+	e.mu.Unlock()
+	if tell {
+		e.onHandshake(slices.Clone(p))
 	}
 }
 
