@@ -31,6 +31,7 @@ type Options struct {
 	Dir      string // for binaries and state
 	LogLevel string // of the nodes; "" is info
 	Cases    []string
+	Forget   bool                       // an idle peer is woken when the NATs have forgotten it
 	Output   func(process, line string) // takes what processes print; nil: nobody
 }
 
@@ -54,6 +55,16 @@ func (r Row) Goal() time.Duration {
 		return 4*r.Hub + 4*r.Path + slack
 	}
 	return 3*r.Path + slack
+}
+
+// Reached says whether the goals are, that of the path after the first ping included.
+func (r Row) Reached() bool {
+	for i := range r.Took {
+		if r.Took[i] > r.Goal() || r.Settled[i] > max(4*r.Path, slack) {
+			return false
+		}
+	}
+	return true
 }
 
 // Binaries are the programs that are measured.
@@ -132,7 +143,7 @@ func (r *Row) run(ctx context.Context, o Options, bin string) error {
 			from, to = to, from
 		}
 		if r.Case == Idle {
-			if r.Took[i], err = r.wake(s, from, to); err != nil {
+			if r.Took[i], err = r.wake(s, from, to, o.Forget); err != nil {
 				return err
 			}
 			continue
@@ -207,12 +218,14 @@ func (r *Row) first(s *scene, started, from, to *actor, joins bool) (took, settl
 }
 
 // wake waits until both are idle, and sends one packet.
-func (r *Row) wake(s *scene, from, to *actor) (time.Duration, error) {
+func (r *Row) wake(s *scene, from, to *actor, forget bool) (time.Duration, error) {
 	if err := errors.Join(s.idle(from, to), s.idle(to, from)); err != nil {
 		return 0, err
 	}
-	if err := s.pause(forgets + time.Second); err != nil {
-		return 0, err
+	if forget {
+		if err := s.pause(forgets + time.Second); err != nil {
+			return 0, err
+		}
 	}
 	p, err := newPinger(from.Host, to.addr)
 	if err != nil {

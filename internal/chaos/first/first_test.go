@@ -32,7 +32,7 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Dir: memory(t), LogLevel: *level, Cases: Cases}
+	o := Options{Dir: memory(t), LogLevel: *level, Cases: Cases, Forget: true}
 	if *single != "" {
 		o.Cases = []string{*single}
 	}
@@ -71,6 +71,36 @@ func TestTable(t *testing.T) {
 		}
 	}
 	t.Log("\n" + Table(rows))
+}
+
+// tries is how often a goal may be missed but for one time: other tests have the
+// processors meanwhile.
+const tries = 4
+
+// TestGoals holds the goals where they are reached, at 20 ms a link: a machine that
+// joins, and an idle peer that a packet wakes, which is delivered.
+func TestGoals(t *testing.T) {
+	requireLab(t)
+	bins, err := Build(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{Join, Idle} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of the time is waits
+			o := Options{Dir: memory(t), Cases: []string{name}}
+			for range tries {
+				rows, err := Measure(t.Context(), o, bins, Pairs[0], 20*time.Millisecond)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if t.Log(rows[0]); rows[0].Reached() {
+					return
+				}
+			}
+			t.Errorf("the goal was missed %d times", tries)
+		})
+	}
 }
 
 func requireLab(t *testing.T) {
