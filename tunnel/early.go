@@ -12,12 +12,13 @@ import (
 // signaling (peer/early.go), so data may be there first. It waits for the path,
 // and a few packets of it go ahead to where the peer may be: behind the first check
 // of each pair, and to where an authentic check of the peer's came from. The tunnel
-// is sealed, and drops what comes twice. A peer that names another's address has a
-// few packets sent there at most, as with checks (RFC 8445 section 19.5.1).
+// is sealed, and drops what comes twice. A peer that names another's address, or
+// checks under one, has no more sent there than checks are (RFC 8445 section 19.5.1):
+// a few packets, once in an active time.
 const (
 	earlyPackets = 64       // that wait
 	earlySize    = 64 << 10 // their bytes
-	earlyCopies  = 128      // datagrams that go ahead, to all hopes together
+	earlyAhead   = 16 << 10 // bytes that go ahead, to all hopes together
 	maxHopes     = 6        // that what comes later goes to
 )
 
@@ -26,7 +27,7 @@ type early struct {
 	packets [][]byte
 	size    int
 	hopes   []hope // best first
-	copies  int    // gone ahead
+	ahead   int    // bytes, gone
 
 	initiator uint32 // of the initiation that came with the signaling last
 }
@@ -66,12 +67,15 @@ func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
 			e.early.size += len(p)
 		}
 	}
-	hopes := e.early.hopes[:min(len(e.early.hopes), (earlyCopies-e.early.copies)/max(len(bufs), 1))]
-	e.early.copies += len(hopes) * len(bufs)
-	e.mu.Unlock()
-	if handshake && bufs[0][0] == typeInitiation {
-		return nil
+	var hopes []hope
+	if !handshake || bufs[0][0] == typeResponse {
+		for _, h := range e.early.hopes {
+			if e.early.goes(bufs) {
+				hopes = append(hopes, h)
+			}
+		}
 	}
+	e.mu.Unlock()
 	for _, h := range hopes {
 		_ = e.bind.transmit(e, h.route, bufs) // a copy
 	}
@@ -106,16 +110,32 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 }
 
 // aheadLocked returns what waits, as far as it may go ahead once more.
-func (e *Endpoint) aheadLocked() (packets [][]byte) {
+func (e *Endpoint) aheadLocked() (all [][]byte) {
+	var packets [][]byte
 	// Not an initiation: two copies that arrive together are no copies to
 	// wireguard-go, see crossing.go.
 	if len(e.handshake) == responseSize {
 		packets = append(packets, slices.Clone(e.handshake))
 	}
-	packets = append(packets, e.early.packets...)
-	packets = packets[:min(len(packets), earlyCopies-e.early.copies)]
-	e.early.copies += len(packets)
-	return packets
+	for _, p := range append(packets, e.early.packets...) {
+		if e.early.goes([][]byte{p}) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// goes says whether packets may go ahead once more, and counts them.
+func (y *early) goes(packets [][]byte) bool {
+	size := 0
+	for _, p := range packets {
+		size += len(p)
+	}
+	if y.ahead+size > earlyAhead {
+		return false
+	}
+	y.ahead += size
+	return true
 }
 
 // waits returns a copy of the initiation that nobody has answered, or nil.

@@ -73,8 +73,8 @@ func TestAheadIsBounded(t *testing.T) {
 			}
 		}
 	}
-	if got := len(sentTypes(c)); got > earlyCopies {
-		t.Errorf("%d datagrams went ahead, want at most %d", got, earlyCopies)
+	if got := len(data) * len(sentTypes(c)); got > earlyAhead {
+		t.Errorf("%d bytes went ahead, want at most %d", got, earlyAhead)
 	}
 	e.SetPath(path(one))
 	if got := len(sentTypes(c)); got != earlyPackets {

@@ -119,7 +119,7 @@ func (e *Endpoint) swap(r *route) (message []byte, waited [][]byte, changed bool
 	}
 	e.route.Store(r)
 	if r != nil {
-		waited, e.early = e.early.packets, early{initiator: e.early.initiator}
+		waited, e.early = e.early.packets, early{initiator: e.early.initiator, ahead: e.early.ahead}
 	}
 	switch {
 	case r == nil || !e.answered.IsZero() || len(e.handshake) == 0 || time.Since(e.handshakeAt) >= handshakeKeep:

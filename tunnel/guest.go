@@ -38,13 +38,16 @@ func (n *Node) joinSignaled(from config.NodeKey, sealed []byte) {
 		return
 	}
 	g, ok := n.guests[from]
-	if !ok || n.members[from] != nil || n.tunnel == nil {
-		n.refused("join message", errors.New("its sender was not admitted"))
+	if !ok || n.tunnel == nil {
+		n.refused("join message", errors.New("its sender was not admitted now"))
 		return
 	}
-	m := &member{record: g.record, door: &door{node: from}}
-	n.members[from], n.newDoors = m, true
-	n.byJoin.Store(from, nil)
+	m := n.members[from]
+	if m == nil {
+		m = &member{record: g.record, door: &door{node: from}}
+		n.members[from], n.newDoors = m, true
+		n.byJoin.Store(from, nil)
+	}
 	n.present[from] = epoch
 	m.setOnline(epoch)
 	n.want(m)
