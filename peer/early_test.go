@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/pion/stun/v4"
 )
 
 // TestHandshakeTravels: the offer takes the tunnel's initiation along, which the other
@@ -75,6 +76,30 @@ func TestGuess(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestMeet: who sends an authentic check is known when it has arrived, before its
+// answer leaves and before the agent has looked; nobody else is.
+func TestMeet(t *testing.T) {
+	for _, tt := range []struct {
+		name, pwd string
+		want      int
+	}{{"authentic", testPwd, 1}, {"forged", "another password of 22", 0}} {
+		m, c, sent := newTestMux(t)
+		met := 0
+		c.checks.pwd = testPwd
+		c.checks.told = func(_ *Relay, from netip.AddrPort) {
+			if met++; from != testRemote || len(*sent) != 0 {
+				t.Errorf("%s: told of %v after %d packets", tt.name, from, len(*sent))
+			}
+		}
+		check := stun.MustBuild(stun.TransactionID, stun.BindingRequest, stun.NewUsername("ours:theirs"), testRole,
+			stun.NewShortTermIntegrity(tt.pwd), stun.Fingerprint)
+		m.route(nil, testLocal.Addr(), testRemote, check.Raw)
+		if met != tt.want || len(c.queue) != 1 {
+			t.Errorf("%s: met %d times, %d delivered; want %d, 1", tt.name, met, len(c.queue), tt.want)
 		}
 	}
 }
