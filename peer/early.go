@@ -3,7 +3,9 @@ package peer
 import (
 	"bytes"
 	"net/netip"
+	"time"
 
+	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/pion/stun/v4"
 )
 
@@ -24,6 +26,28 @@ func (l *loop) shake(tunnels []byte) {
 	started := l.next != nil && !l.next.started.IsZero() || l.current != nil
 	if len(tunnels) > 0 && started {
 		l.seal(message{Type: typeHandshake, Note: tunnels}, l.p.cfg.Send)
+	}
+}
+
+// maxAhead frames are kept that come before the answer to our offer.
+const maxAhead = 8
+
+// overtook keeps a frame that does not open while our offer is not answered: what
+// the peer says behind its answer may come before it.
+func (l *loop) overtook(sealed []byte) bool {
+	if l.offer == nil || !signaling.IsFrame(sealed) || len(l.ahead) == maxAhead {
+		return false
+	}
+	l.ahead = append(l.ahead, sealed)
+	return true
+}
+
+// catchUp opens what came before the answer.
+func (l *loop) catchUp(now time.Time) {
+	all := l.ahead
+	l.ahead = nil
+	for _, sealed := range all {
+		l.open(sealed, now)
 	}
 }
 

@@ -49,6 +49,7 @@ type loop struct {
 	current *generation // proved; its pairs are the path
 	next    *generation // offered, or checking
 	offer   *offer      // of next, while unanswered
+	ahead   [][]byte    // frames that may have overtaken its answer
 	offers  *rate.Limiter
 	proof   func() // call it when the peer shows that it has our answer
 

@@ -44,7 +44,7 @@ func (l *loop) propose(now time.Time) {
 		l.retry.failed(now)
 		return
 	}
-	l.next = g
+	l.next, l.ahead = g, nil
 	l.offer = &offer{sealed: sealed, lines: len(g.trickle.lines), made: now, due: now}
 }
 
@@ -133,6 +133,7 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		}
 	}
 	switch {
+	case err != nil && l.overtook(sealed):
 	case err != nil:
 		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, err)
 	case ev.Kind == signaling.EventOffer || ev.Kind == signaling.EventAnswer:
@@ -140,6 +141,9 @@ func (l *loop) open(sealed []byte, now time.Time) {
 	}
 	if ev.Reply != nil {
 		l.p.cfg.Send(ev.Reply)
+	}
+	if ev.Kind == signaling.EventAnswer {
+		l.catchUp(now)
 	}
 }
 
