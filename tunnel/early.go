@@ -157,6 +157,9 @@ func (e *Endpoint) handshakeCame(p []byte) {
 		e.mu.Lock()
 		e.early.initiator = messageSender(p)
 		e.mu.Unlock()
+		if e.keys != nil {
+			e.keys.cameWithOffer()
+		}
 	}
 	if e.bind.handshakeFor(e, p) {
 		e.bind.enqueue(e, p)

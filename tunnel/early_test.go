@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func path(remote string) Path { return Path{Remote: netip.MustParseAddrPort(remote)} }
@@ -140,4 +142,30 @@ func TestEarlyResponse(t *testing.T) {
 	if !r.device.Equal(r.names['A']) {
 		t.Error("the device has not the new key")
 	}
+}
+
+// TestKeyOfOffer: an initiation that came with an offer is answered under the key of
+// that session, another one under the key that the other side has shown to have.
+func TestKeyOfOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestRing()
+		r.Pending(r.names['A'])
+		r.Pending(r.names['B'])
+		uses := func(when, name string) {
+			t.Helper()
+			if !r.device.Equal(r.names[rune(name[0])]) {
+				t.Errorf("%s: the device has not the key %s", when, name)
+			}
+		}
+		uses("an offer was opened", "A")
+		r.cameWithOffer()
+		uses("with its initiation", "B")
+		r.answered()
+		r.settle(time.Now(), false)
+		uses("it was answered", "A")
+		r.cameWithOffer()
+		time.Sleep(triesFor)
+		r.settle(time.Now(), false)
+		uses("it was not answered", "A")
+	})
 }
