@@ -57,10 +57,11 @@ func (r Row) Goal() time.Duration {
 	return 3*r.Path + slack
 }
 
-// Reached says whether the goals are, that of the path after the first ping included.
-func (r Row) Reached() bool {
+// Reached says whether the goals are, that of the path after the first ping included,
+// or are missed by no more than some time.
+func (r Row) Reached(but time.Duration) bool {
 	for i := range r.Took {
-		if r.Took[i] > r.Goal() || r.Settled[i] > max(4*r.Path, slack) {
+		if r.Took[i] > r.Goal()+but || r.Settled[i] > max(4*r.Path, slack) {
 			return false
 		}
 	}
