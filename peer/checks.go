@@ -51,7 +51,8 @@ type checks struct {
 	chosen      pairKey                 // ours, see best; zero: none yet
 	role        ice.AttrControl         // of the newest request of the agent
 	roleKnown   bool
-	proof       func() // called at each authentic check; must not block
+	proof       func()     // called at each authentic check; must not block
+	hope        func(Path) // called behind each pair's first check; must not block
 	carried     []carried
 	doubting    bool // we do not hear the answer to our data: receipts say so
 	doubted     bool // the peer's said so, since takeDoubt
@@ -94,7 +95,7 @@ type pair struct {
 
 func newChecks(ufrag string, changed func(), source func(*Relay, netip.AddrPort)) *checks {
 	return &checks{
-		ufrag: ufrag, changed: changed, told: source, proof: func() {},
+		ufrag: ufrag, changed: changed, told: source, proof: func() {}, hope: func(Path) {},
 		heard:     noTunnel{}.Heard,
 		announced: make(map[netip.AddrPort]announced),
 		pairs:     make(map[pairKey]*pair),

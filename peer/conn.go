@@ -112,6 +112,9 @@ func (c *conn) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
 		c.note(b, to)
 	}
 	c.send(b, to)
+	if isSTUN(b) && stunType(b) == bindingRequest {
+		c.checks.left(pairKey{c, to})
+	}
 	return len(b), nil
 }
 

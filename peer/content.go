@@ -25,6 +25,9 @@ type description struct {
 	Candidates []string `json:"candidates"`        // candidate-attribute lines
 	End        bool     `json:"end,omitempty"`     // no more are on their way (RFC 8838 section 8)
 	Mapping    Mapping  `json:"mapping,omitempty"` // of the NAT before it
+
+	// Handshake is the tunnel's first message, of an offer: see Config.Handshake.
+	Handshake []byte `json:"handshake,omitempty"`
 }
 
 // The types of message.
@@ -32,6 +35,7 @@ const (
 	typeCandidates = "candidates"
 	typeBye        = "bye"
 	typeNote       = "note"
+	typeHandshake  = "handshake" // a message of the tunnel's, in Note
 )
 
 // message is the content of a frame inside a session. Candidates are always

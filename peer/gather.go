@@ -25,13 +25,18 @@ func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 		}
 	}
 	all = true
+	asked := false
 	order := slices.SortedFunc(maps.Keys(u.found), func(a, b *server) int { return a.addr.Compare(b.addr) })
 	for _, s := range order {
 		f := u.found[s]
 		all = all && f.probed && f.settled
+		asked = asked || f.reflexive.mapped.IsValid()
 		if m := f.reflexive.mapped; !u.relayOnly && u.allowed(m) {
 			add(Candidate{Type: ServerReflexive, Addr: m, Base: netip.AddrPortFrom(f.reflexive.base, u.port)})
 		}
+	}
+	if guess, ok := u.guessLocked(); ok && !asked {
+		add(guess)
 	}
 	for _, s := range order {
 		if r := u.found[s].relay; r != nil {

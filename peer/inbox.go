@@ -27,6 +27,7 @@ type news struct {
 	woken  bool
 	rest   bool
 	notes  [][]byte // to be sent
+	shake  []byte   // handshake message to be sent: the newest
 }
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
@@ -79,11 +80,19 @@ func (in *inbox) tell(note []byte) bool {
 	return ok
 }
 
+// handshake takes a handshake message to send, in place of one that waits.
+func (in *inbox) handshake(message []byte) {
+	in.mu.Lock()
+	in.news.shake = message
+	in.mu.Unlock()
+	in.poke()
+}
+
 // take returns the news and begins anew.
 func (in *inbox) take() news {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	n := in.news
-	in.news.sealed, in.news.notes, in.news.woken, in.news.rest = nil, nil, false, false
+	in.news.sealed, in.news.notes, in.news.shake, in.news.woken, in.news.rest = nil, nil, nil, false, false
 	return n
 }

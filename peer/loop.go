@@ -49,6 +49,7 @@ type loop struct {
 	current *generation // proved; its pairs are the path
 	next    *generation // offered, or checking
 	offer   *offer      // of next, while unanswered
+	ahead   [][]byte    // frames that may have overtaken its answer
 	offers  *rate.Limiter
 	proof   func() // call it when the peer shows that it has our answer
 
@@ -137,6 +138,7 @@ func (l *loop) take(n news, now time.Time) {
 	for _, b := range n.notes {
 		l.seal(message{Type: typeNote, Note: b}, l.p.cfg.SendNote)
 	}
+	l.shake(n.shake)
 	if n.woken {
 		l.resting = nil
 	}

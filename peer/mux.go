@@ -151,7 +151,7 @@ func (m *mux) routeRequest(relay *Relay, local netip.Addr, from netip.AddrPort, 
 		m.drops.overflow.Add(1)
 	case isPadded(b), isCheckWith(b, attrReceipt):
 		c.answer(b, from)
-	case !c.deliver(bytes.Clone(b), from):
+	case !c.deliver(s.meet(relay, from, b), from):
 		m.drops.overflow.Add(1)
 	}
 }

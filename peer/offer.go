@@ -35,14 +35,16 @@ func (l *loop) propose(now time.Time) {
 	if g == nil {
 		return
 	}
-	sealed, err := l.p.cfg.Pair.Offer(encode(g.describe()))
+	d := g.describe()
+	d.Handshake = l.p.cfg.Handshake()
+	sealed, err := l.p.cfg.Pair.Offer(encode(d))
 	if err != nil {
 		l.p.cfg.Log.Warn("sealing an offer failed", "err", err)
 		g.close()
 		l.retry.failed(now)
 		return
 	}
-	l.next = g
+	l.next, l.ahead = g, nil
 	l.offer = &offer{sealed: sealed, lines: len(g.trickle.lines), made: now, due: now}
 }
 
@@ -53,6 +55,7 @@ func (l *loop) newGeneration(now time.Time) *generation {
 		l.retry.failed(now)
 		return nil
 	}
+	g.checks.setHope(l.p.cfg.OnHope)
 	return g
 }
 
@@ -130,6 +133,7 @@ func (l *loop) open(sealed []byte, now time.Time) {
 		}
 	}
 	switch {
+	case err != nil && l.overtook(sealed):
 	case err != nil:
 		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, err)
 	case ev.Kind == signaling.EventOffer || ev.Kind == signaling.EventAnswer:
@@ -137,6 +141,9 @@ func (l *loop) open(sealed []byte, now time.Time) {
 	}
 	if ev.Reply != nil {
 		l.p.cfg.Send(ev.Reply)
+	}
+	if ev.Kind == signaling.EventAnswer {
+		l.catchUp(now)
 	}
 }
 
@@ -173,6 +180,9 @@ func (l *loop) offered(content []byte, now time.Time) error {
 	l.event(now, slog.LevelDebug, "session offered by the peer, answered", "offer answered")
 	l.upgrade.tried(now) // one side's attempt serves both
 	l.p.cfg.Send(sealed)
+	if len(d.Handshake) > 0 {
+		l.p.cfg.OnHandshake(d.Handshake) // its answer follows ours
+	}
 	return nil
 }
 
@@ -202,6 +212,10 @@ func (l *loop) told(content []byte, now time.Time) error {
 	}
 	if m.Type == typeNote {
 		l.p.cfg.OnNote(m.Note)
+		return nil
+	}
+	if m.Type == typeHandshake {
+		l.p.cfg.OnHandshake(m.Note)
 		return nil
 	}
 	if l.resting != nil && m.Type == typeBye && l.resting.remoteUfrag == m.Ufrag {

@@ -74,6 +74,19 @@ type Config struct {
 	// nobody is told.
 	OnBye func()
 
+	// Handshake returns the tunnel's first message to the peer, if it has no
+	// keys yet, or nil: the offer takes it along, so that it need not wait for a
+	// path. OnHandshake takes the one that came in an offer, when the session's
+	// key is Pending, or in the session, see SendHandshake. Both are called on
+	// Run's goroutine. Nil: nothing is taken along, or what came is dropped.
+	Handshake   func() []byte
+	OnHandshake func(message []byte)
+
+	// OnHope takes each way that a first check has just left by: the peer may be
+	// there, and takes data that comes behind the check. Called from any
+	// goroutine; it must not block. Nil: nobody is told.
+	OnHope func(Path)
+
 	// Keys takes the preshared key of each session. Nil: nobody does.
 	Keys Keys
 
@@ -145,6 +158,15 @@ func New(c Config) *Peer {
 	if c.OnBye == nil {
 		c.OnBye = func() {}
 	}
+	if c.Handshake == nil {
+		c.Handshake = func() []byte { return nil }
+	}
+	if c.OnHandshake == nil {
+		c.OnHandshake = func([]byte) {}
+	}
+	if c.OnHope == nil {
+		c.OnHope = func(Path) {}
+	}
 	if c.Keys == nil {
 		c.Keys = noKeys{}
 	}
@@ -188,6 +210,10 @@ func (p *Peer) Tell(note []byte) {
 		p.cfg.Underlay.drops.overflow.Add(1)
 	}
 }
+
+// SendHandshake sends a handshake message of the tunnel's inside the session, if
+// there is one; without, the next offer takes what Config.Handshake gives.
+func (p *Peer) SendHandshake(message []byte) { p.in.handshake(message) }
 
 // Rest ends the checks of a session that stands, and keeps its path and what it
 // can seal. To be called on both sides. It lasts until Wake, or an offer of the

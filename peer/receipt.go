@@ -81,6 +81,7 @@ func (c *conn) ask(to netip.AddrPort, role ice.AttrControl) {
 	}
 	c.mux.sent(pairKey{c, to}, m.TransactionID, nil)
 	c.send(m.Raw, to)
+	c.checks.left(pairKey{c, to})
 }
 
 // answer answers a check that the agent is not shown: one with padding, for which it

@@ -75,6 +75,7 @@ type Underlay struct {
 
 	mu        sync.RWMutex // guards all below
 	hosts     []netip.Addr
+	observed  netip.Addr // where the hub has seen this node; zero: not known
 	change    change
 	suspected time.Time     // last
 	remaps    *rate.Limiter // of changes that the NAT made
@@ -188,6 +189,29 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) (changed bool) {
 		u.notify()
 	}
 	return changed
+}
+
+// SetObserved takes the address that the hub has seen this node at. Most NATs keep
+// the port, so it is a candidate under the socket's, until a STUN server has said
+// what is so.
+func (u *Underlay) SetObserved(addr netip.Addr) {
+	u.mu.Lock()
+	changed := u.observed != addr
+	u.observed = addr
+	u.mu.Unlock()
+	if changed {
+		u.notify()
+	}
+}
+
+// guessLocked is the candidate that SetObserved has given.
+func (u *Underlay) guessLocked() (c Candidate, ok bool) {
+	addr := netip.AddrPortFrom(u.observed, u.port)
+	i := slices.IndexFunc(u.hosts, func(h netip.Addr) bool { return h.Is4() == u.observed.Is4() })
+	if u.relayOnly || i < 0 || !u.allowed(addr) {
+		return c, false
+	}
+	return Candidate{Type: ServerReflexive, Addr: addr, Base: netip.AddrPortFrom(u.hosts[i], u.port)}, true
 }
 
 // Changed says that the network may be another though the addresses are the same:

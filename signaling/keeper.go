@@ -159,6 +159,21 @@ func (k *Keeper) Ack(from config.NodeKey, msg []byte) ([][]byte, bool) {
 	return nil, false
 }
 
+// Record is that of a machine admitted under an invite that is kept, or nil.
+func (k *Keeper) Record(node config.NodeKey) *SignedRecord {
+	for _, i := range k.invites {
+		for _, a := range i.Admitted {
+			if a.Node != node {
+				continue
+			}
+			if rec, err := ParseRecord(k.cfg.Network, a.Record); err == nil {
+				return rec
+			}
+		}
+	}
+	return nil
+}
+
 func (k *Keeper) keys(i *config.KeptInvite) InviteKeys {
 	return NewInviteKeys(k.cfg.Self.Network, [config.SecretSize]byte(i.Secret))
 }

@@ -3,7 +3,6 @@ package signaling
 import (
 	"crypto/hpke"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -318,19 +317,18 @@ func (p *Pair) openFrame(msg []byte) (Event, error) {
 // epochNotice tells the peer the epoch it should have named. It is shorter
 // than any offer, so it amplifies nothing.
 func (p *Pair) epochNotice() []byte {
-	msg := binary.BigEndian.AppendUint64([]byte{sealEpoch}, uint64(p.self.Epoch))
-	return append(msg, SignPresence(p.self.Node, p.self.Network, p.self.Epoch)...)
+	return EpochNotice(p.self)
 }
 
 func (p *Pair) openEpoch(msg []byte) (Event, error) {
 	if len(msg) != 1+8+signatureSize {
 		return Event{}, errFormat
 	}
-	o := Online{Node: p.remote.node, Epoch: Epoch(binary.BigEndian.Uint64(msg[1:])), Signature: msg[9:]}
-	if !o.Verify(p.self.Network) {
+	epoch, ok := OpenEpochNotice(p.self.Network, p.remote.node, msg)
+	if !ok {
 		return Event{}, ErrSignature
 	}
-	if !p.SetRemoteEpoch(o.Epoch) {
+	if !p.SetRemoteEpoch(epoch) {
 		return Event{}, errOld
 	}
 	return Event{Kind: EventStale}, nil

@@ -75,7 +75,9 @@ func (n *Node) activate(m *member) *active {
 		SendNote:  func(sealed []byte) { n.sendNote(a, node, sealed) },
 		OnPath:    a.setPath,
 		OnMTU:     a.mtu.carries,
-		OnSource:  func(r *peer.Relay, from netip.AddrPort) { a.endpoint.AddSource(relayOf(r), from) },
+		OnSource:  a.source,
+		Handshake: a.initiation, OnHandshake: a.endpoint.handshakeCame,
+		OnHope:    func(p peer.Path) { a.endpoint.hopeFor(Path{p.Local, p.Remote, relayOf(p.Relay)}, false) },
 		OnSession: func(clock time.Time) { n.later(ctx, a, func() { n.met(a, clock) }) },
 		OnNote:    func(note []byte) { n.later(ctx, a, func() { n.told(a, note) }) },
 		OnBye:     func() { n.later(ctx, a, func() { n.left(a) }) },
@@ -83,6 +85,7 @@ func (n *Node) activate(m *member) *active {
 		Tunnel:    n.newPassage(a),
 	})
 	a.tell = a.session.Tell
+	a.endpoint.onHandshake = a.session.SendHandshake
 	a.endpoint.onLarge = a.session.Large
 	a.endpoint.onSealed = func(sealed []byte) { a.session.Receive(sealed) }
 	if err := a.keys.give(func(k config.PresharedKey) error { return n.configurePeer(a, k) }); err != nil {

@@ -10,7 +10,8 @@ import (
 //
 //  1. The device calls Send with a batch of encrypted packets of one peer.
 //  2. A handshake message is copied into the endpoint, for the path to come.
-//  3. Without a path the rest is dropped, and a path is asked for.
+//  3. Without a path the rest waits a little, see early.go, and a path is asked
+//     for.
 //  4. A direct path knows the peer's address and how to send from its local
 //     one; both are prepared, unless a local address changed since.
 //  5. A relayed path takes the packets to the relay, each as ChannelData. Until
@@ -30,6 +31,7 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	handshake := len(bufs) == 1 && isHandshake(bufs[0])
 	if handshake {
 		r = e.keep(bufs[0])
+		e.answer(bufs[0])
 	} else {
 		r = e.route.Load()
 		if len(bufs) > 0 { // the rest is of the same session, and a keepalive comes alone
@@ -40,11 +42,10 @@ func (b *Bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		}
 	}
 	if r == nil {
-		if !handshake {
-			b.counters.noPath.Add(uint64(len(bufs)))
+		if r = e.hold(bufs, handshake); r == nil {
+			e.want()
+			return nil
 		}
-		e.want()
-		return nil
 	}
 	e.noteSize(bufs)
 	if s := e.spread.Load(); s != nil && isSmall(bufs) {

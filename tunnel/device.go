@@ -79,6 +79,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		OnRelayed: func(r *peer.Relay, from netip.AddrPort, b []byte) { d.bind.Relayed(r, from, b) },
 		Allow:     func(a netip.Addr) bool { return !prefixes[0].Contains(a) && !prefixes[1].Contains(a) },
 	})
+	d.underlay.SetObserved(n.seen)
 	handler.underlay.Store(d.underlay)
 	// Watch will tell them too, but the first offers shall not wait for it.
 	if addrs, err := tun.LocalAddrs(); err == nil {

@@ -55,6 +55,8 @@ type Endpoint struct {
 	onLarge  func()       // is told of packets that not every path carries; nil: nobody is
 	onSealed func([]byte) // takes sealed messages that came by a path; nil: nobody does
 
+	onHandshake func([]byte) // sends a handshake message for which there is no path; nil: nobody does
+
 	used atomic.Bool // data went or came; whoever keeps the time takes it back
 
 	route  atomic.Pointer[route]    // nil: no path. Replaced under mu, refreshed by compare-and-swap
@@ -68,6 +70,7 @@ type Endpoint struct {
 	sentAt      time.Time // zero: it has not left yet
 	answered    time.Time // when a response came; zero: not yet
 	again       *time.Timer
+	early       early // see early.go
 	removed     bool
 
 	given   [32]byte // the ephemeral key of the initiation that the device was given last
@@ -95,32 +98,38 @@ func (e *Endpoint) SetPath(p Path) {
 		e.AddSource(p.Relay, p.Remote) // first: the answer may be quick
 		r = e.bind.sources.route(p)
 	}
-	message, changed := e.swap(r)
+	message, waited, changed := e.swap(r)
 	if changed && r != nil && message != nil {
 		// A failure here is a lost packet; WireGuard tries again.
 		_ = e.bind.transmit(e, r, [][]byte{message})
 	}
+	for _, p := range waited {
+		_ = e.bind.transmit(e, r, [][]byte{p})
+	}
 }
 
 // swap puts r in place and returns a copy of the handshake message that is to
-// go out on it, if any.
-func (e *Endpoint) swap(r *route) (message []byte, changed bool) {
+// go out on it, if any, and the data that waited.
+func (e *Endpoint) swap(r *route) (message []byte, waited [][]byte, changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old := e.route.Load()
 	if e.removed || old == r || old != nil && r != nil && old.Path == r.Path {
-		return nil, false
+		return nil, nil, false
 	}
 	e.route.Store(r)
+	if r != nil {
+		waited, e.early = e.early.packets, early{initiator: e.early.initiator, ahead: e.early.ahead}
+	}
 	switch {
-	case r == nil || len(e.handshake) == 0 || time.Since(e.handshakeAt) >= handshakeKeep:
+	case r == nil || !e.answered.IsZero() || len(e.handshake) == 0 || time.Since(e.handshakeAt) >= handshakeKeep:
 	case e.sentAt.IsZero():
 		message = append(message, e.handshake...)
 		e.sentAt = time.Now()
 	default:
 		e.againLocked() // the old path may have lost it
 	}
-	return message, true
+	return message, waited, true
 }
 
 // Spread has small packets leave by these paths as well as by the one that SetPath
@@ -218,7 +227,7 @@ func (e *Endpoint) remove() {
 	if e.again != nil {
 		e.again.Stop()
 	}
-	e.handshake = nil
+	e.handshake, e.early = nil, early{}
 	e.route.Store(nil)
 	e.spread.Store(nil)
 }

@@ -292,6 +292,9 @@ func (n *Node) gossip(now time.Time) {
 
 // sendByHub sends a sealed message through the hub, if there is a connection.
 func (n *Node) sendByHub(to config.NodeKey, sealed []byte) bool {
+	if _, joining := n.byJoin.Load(to); joining {
+		return n.hub.Send(&signaling.Join{To: to, Sealed: signaling.JoinSignal(sealed)})
+	}
 	return n.hub.Send(&signaling.Signal{To: to, Sealed: sealed})
 }
 

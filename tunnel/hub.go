@@ -16,6 +16,7 @@ import (
 func (n *Node) handle(m signaling.Message) {
 	switch m := m.(type) {
 	case *signaling.Welcome:
+		n.observe(m.Observed)
 		n.hubUp()
 	case *signaling.Down:
 		n.hubDown(m.Err)
@@ -54,6 +55,7 @@ func (n *Node) receive(m *signaling.Signal) {
 
 func (n *Node) hubUp() {
 	n.link = hubLink{up: true, since: time.Now()}
+	n.byJoin.Clear()
 	n.sync.whole, n.sync.compared, n.tickets = nil, false, nil
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
@@ -102,6 +104,7 @@ func (n *Node) setPresent(node config.NodeKey, epoch signaling.Epoch) {
 		return
 	}
 	n.present[node] = epoch
+	n.byJoin.Delete(node)
 	m := n.members[node]
 	if m == nil {
 		return

@@ -76,6 +76,8 @@ type joining struct {
 
 func (j *joining) handle(m signaling.Message) (admitted bool, err error) {
 	switch m := m.(type) {
+	case *signaling.Welcome:
+		j.observe(m.Observed)
 	case *signaling.Members:
 		for _, raw := range m.Statements {
 			rec, err := signaling.ParseRecord(j.node.Network, raw)
@@ -115,6 +117,7 @@ func (j *joining) ask() error {
 		return err
 	}
 	j.asked = j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: msg}) || j.asked
+	j.hub.Send(&signaling.Join{To: j.keeper.Node, Sealed: signaling.JoinSignal(signaling.EpochNotice(j.self))})
 	return nil
 }
 
@@ -141,6 +144,7 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 		return false, j.refused(a.Refusal, ErrRefused)
 	}
 	j.roster.Merge(a.Statements...)
+	j.roster.Merge(j.keeper.Bytes()) // who makes an offer now
 	self := j.self.Node.Public()
 	rec, ok := j.roster.Record(self)
 	if !ok || rec.WireGuard != j.self.WireGuard || rec.Sealing != j.self.Sealing.Public() {
@@ -158,6 +162,7 @@ func (j *joining) answer(m *signaling.Join) (bool, error) {
 	*j.node = joined
 	j.hub.Send(&signaling.Join{To: m.From, Sealed: j.joiner.Ack()})
 	j.link.joined = time.Now()
+	j.byJoin.Store(m.From, nil)
 	j.progress("admitted to %s by %s as %s", a.NetworkName, j.keeperName(), rec.Name)
 	return true, nil
 }

@@ -42,6 +42,10 @@ func (n *Node) openKeeper() error {
 
 // keep serves a joiner that the hub lets knock.
 func (n *Node) keep(m *signaling.Join) {
+	if sealed, ok := signaling.SplitJoinSignal(m.Sealed); ok {
+		n.joinSignaled(m.From, sealed)
+		return
+	}
 	if n.keeper == nil {
 		n.refused("join request", errNotAdmin)
 		return
@@ -63,6 +67,7 @@ func (n *Node) keep(m *signaling.Join) {
 	}
 	n.log.Info("join request answered", "node", req.Node, "name", req.Name)
 	n.hub.Send(&signaling.Join{To: m.From, Sealed: answer})
+	n.welcome(req.Node)
 }
 
 // mend makes up for what this machine owes those that it admitted: that who was

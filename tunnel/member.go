@@ -127,6 +127,7 @@ func (n *Node) poll(now time.Time) {
 	n.gossip(now)
 	n.tellGathered()
 	n.showRecord(now)
+	n.pollGuests(now)
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
 		n.saveMembers()
 	}

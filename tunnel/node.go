@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -79,6 +80,9 @@ type Node struct {
 	lapsed  bool          // this machine's membership has ended, and it was told
 	offers  map[*handover]bool
 
+	guests    map[config.NodeKey]guest
+	byJoin    sync.Map      // of node keys: what is sealed for them goes as join messages. Not the loop's
+	seen      netip.Addr    // of this machine, by the hub; zero: not known
 	hubRelays []peer.Server // what the hub has told
 	ownRelays []peer.Server // what Config.Relays are at present
 	newDoors  bool          // the gate does not have the members yet
@@ -123,6 +127,7 @@ func New(cfg Config) (*Node, error) {
 		active:  make(map[config.NodeKey]*active),
 		present: make(map[config.NodeKey]signaling.Epoch),
 		refuse:  make(map[string]int),
+		guests:  make(map[config.NodeKey]guest),
 		joins:   rate.NewLimiter(5, 50),
 		hearing: rate.NewLimiter(500, 100_000),
 		noise:   rate.Sometimes{First: 3, Interval: time.Minute},

@@ -21,6 +21,9 @@ import (
 //   - A key enters a handshake with the response alone. So who began one tries
 //     all keys on the response, see tries.go.
 //
+// An initiation that came with an offer is answered under that session's key: the
+// response goes behind the answer, which gives it.
+//
 // With that every handshake succeeds as long as the answering side's key is
 // among the other's keys, whoever begins it.
 //
@@ -57,6 +60,7 @@ type keyRing struct {
 	responded config.PresharedKey // under which the last response was made; zero: none since
 	worked    config.PresharedKey // of the last complete handshake; zero: none in this run
 	workedAt  time.Time           // of the first under that key
+	offered   time.Time           // when an initiation came with an offer, and was not answered yet; zero: none did
 	tries     tries               // but for what in it is atomic
 	closed    bool
 }
@@ -131,6 +135,7 @@ func (r *keyRing) addLocked(k config.PresharedKey) {
 		}
 	}
 	r.keys = append(slices.Clip(r.keys), k) // a new slice: the old one is the store's
+	r.tries.reopen()
 }
 
 // removeLocked removes keys that are not in use.
@@ -166,6 +171,8 @@ func (r *keyRing) apply() {
 	case r.closed:
 	case r.tries.active() && r.tries.set:
 		k = r.tries.key
+	case len(r.keys) > 0 && time.Since(r.offered) < triesFor:
+		k = r.keys[len(r.keys)-1]
 	case len(r.keys) > 0:
 		k = r.keys[r.use]
 	}
@@ -187,7 +194,17 @@ func (r *keyRing) apply() {
 func (r *keyRing) answered() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.responded = r.installed
+	r.responded, r.offered = r.installed, time.Time{}
+}
+
+// cameWithOffer says that the next initiation came with an offer: it is answered
+// under the key of that session. Who gets the response gets the key before it, and
+// may have lost those of earlier sessions.
+func (r *keyRing) cameWithOffer() {
+	r.mu.Lock()
+	r.offered = time.Now()
+	r.mu.Unlock()
+	r.apply()
 }
 
 // settle looks at what became of handshakes; completed says that the device has

@@ -61,6 +61,14 @@ func (t *tries) end(now time.Time) (k config.PresharedKey, ok bool) {
 	return k, ok
 }
 
+// reopen lets a response that no key fitted come once more: there is another key.
+// One made under a session's key may overtake the answer that gives it.
+func (t *tries) reopen() {
+	if t.state.Load() == 0 {
+		t.initiation, t.sender = 0, 0
+	}
+}
+
 // gotResponse takes a response to our last initiation and says whether the
 // device may have it: not a second copy, nor another while that one is tried.
 func (r *keyRing) gotResponse(p []byte) bool {

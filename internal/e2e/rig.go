@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +23,7 @@ import (
 // Build makes the p2ptun binary in dir and returns its path.
 func Build(dir string, flags ...string) (string, error) {
 	bin := filepath.Join(dir, "p2ptun")
-	args := append([]string{"build", "-o", bin}, flags...)
+	args := append(append([]string{"build"}, flags...), "-o", bin)
 	cmd := exec.Command("go", append(args, "github.com/p2ptun/p2ptun/cmd/p2ptun")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
@@ -137,6 +139,32 @@ func (n *Node) Peer(ctx context.Context, other *Node) (*tunnel.PeerStatus, error
 	if err != nil {
 		return nil, err
 	}
+	return find(s, n, other)
+}
+
+// Look is Peer without a process of its own, for who asks often.
+func (n *Node) Look(ctx context.Context, other *Node) (*tunnel.PeerStatus, error) {
+	c := http.Client{Transport: &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", n.socket()) },
+		DisableKeepAlives: true,
+	}}
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://p2ptun/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var s tunnel.Status
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		return nil, err
+	}
+	return find(&s, n, other)
+}
+
+func find(s *tunnel.Status, n, other *Node) (*tunnel.PeerStatus, error) {
 	for _, p := range s.Peers {
 		if p.Name == other.Name {
 			return &p, nil

@@ -82,7 +82,8 @@ func (c *conn) join(m *signaling.Join) error {
 	case joiner && m.To != c.keeper:
 		return refuse(signaling.CodeUnauthorized, "a joiner may only ask its keeper")
 	}
-	c.pass(m.To, Event{Joiner: joiner, Message: &signaling.Join{From: c.node(), To: m.To, Sealed: m.Sealed}})
+	// Who has just become a member may not know it yet.
+	c.pass(m.To, Event{Joiner: joiner || m.To == c.keeper, Message: &signaling.Join{From: c.node(), To: m.To, Sealed: m.Sealed}})
 	return nil
 }
 
@@ -110,8 +111,9 @@ func (c *conn) deliver(e Event) bool {
 		}
 		c.hub.drops.signals.Add(uint64(c.queue.signal(m, len(m.Sealed))))
 	case *signaling.Join:
-		// To a member only from a joiner, to a joiner only from its keeper.
-		if member != e.Joiner || !member && m.From != c.keeper {
+		// To a member only from a joiner, to a joiner only from its keeper, who
+		// may not know yet that it is a member.
+		if m.From != c.keeper && (!member || !e.Joiner) || m.From == c.keeper && e.Joiner {
 			return false
 		}
 		c.hub.drops.signals.Add(uint64(c.queue.signal(m, len(m.Sealed))))
