@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"internal/natlab": {},
 	"internal/e2e":    {"tunnel", "peer", "signaling", "config", "internal/natlab"},
 	"internal/demo":   {"tunnel", "peer", "internal/natlab", "internal/e2e"},
+	"internal/chaos":  {"tunnel", "peer", "internal/natlab", "internal/e2e"},
 	"internal/bench":  {"tunnel", "peer", "config", "internal/natlab", "internal/e2e"},
 	"internal/check":  {},
 
