@@ -67,9 +67,14 @@ func nobody(*place) bool      { return false }
 func hasHome(p *place) bool   { return p.home != nil }
 func hasSecond(p *place) bool { return p.second != nil }
 
-// secondUplink gives a another home's LAN besides its own.
+// secondUplink gives a another home's LAN besides its own. Where a direct path is
+// not possible it makes none possible.
 func secondUplink(s *stage) error {
-	home, err := s.lab.NAT("a-other", natlab.PortRestricted, natlab.Through(uplink))
+	behavior := natlab.PortRestricted
+	if s.pair != nil && s.pair.kind == relayed {
+		behavior = natlab.Symmetric
+	}
+	home, err := s.lab.NAT("a-other", behavior, natlab.Through(uplink))
 	if err != nil {
 		return err
 	}
