@@ -50,8 +50,8 @@ func (r *report) write() error {
 }
 
 func (r *report) writeMachine(b *bytes.Buffer) {
-	fmt.Fprintf(b, "%s, commit %s, %d processors, %s: %d runs of each row, %d labs side by side, took %v; %.0f %% of the machine was idle; %d runs that had missed a goal with less than %.0f %% idle were made again, alone.\n\n",
-		r.began.UTC().Format("2006-01-02 15:04 UTC"), commit(), runtime.NumCPU(), runtime.Version(), r.runs, r.parallel, r.took.Round(time.Second), 100*r.idle, r.again, 100*crowded)
+	fmt.Fprintf(b, "%s, commit %s, %d processors, %s: %d runs of each row, %d labs side by side, took %v; %.0f %% of the machine was idle; %d runs that had missed a goal with less than %.0f %% idle, or one of %s s, were made again, alone.\n\n",
+		r.began.UTC().Format("2006-01-02 15:04 UTC"), commit(), runtime.NumCPU(), runtime.Version(), r.runs, r.parallel, r.took.Round(time.Second), 100*r.idle, r.again, 100*crowded, short(unnoticed))
 }
 
 // commit is what was checked out, and whether it has been changed.
