@@ -162,6 +162,9 @@ func (s *soak) strikes(d time.Duration) (err error) {
 		}
 	}
 	s.after, err = s.usage()
+	if s.before == nil { // it was too short for a warm-up
+		s.before = s.after
+	}
 	return err
 }
 
