@@ -19,14 +19,14 @@ const (
 var faults = []*fault{
 	{name: "connections flushed on one NAT", pairs: three, short: "direct", can: hasHome, begin: func(s *stage) error { return s.a.home.Flush() }},
 	{name: "connections flushed on both NATs", pairs: "direct,relayed", short: "direct", can: hasHome, begin: flushBoth},
-	{name: "client's address changed", pairs: three, begin: renumberClient},
+	{name: "client's address changed", pairs: three, short: "direct", begin: renumberClient},
 	{name: "NAT's public address changed", pairs: three, can: hasHome, begin: renumberNAT},
-	{name: "default route moved to a second uplink", pairs: three, prepare: secondUplink, can: hasSecond, begin: useUplink(true), undo: useUplink(false)},
+	{name: "default route moved to a second uplink", pairs: three, short: "direct", prepare: secondUplink, can: hasSecond, begin: useUplink(true), undo: useUplink(false)},
 	{name: "connections flushed on one NAT, behind it one that only receives", pairs: "direct,relayed", can: nobody, receives: true, begin: func(s *stage) error { return s.a.home.Flush() }},
 	{name: "address changed of a client that only receives", pairs: three, can: nobody, receives: true, begin: renumberClient},
 	{name: "NAT's public address changed, behind it one that only receives", pairs: "direct,relayed", can: nobody, receives: true, begin: renumberNAT},
 	{name: "default route moved by one that only receives", pairs: "direct,relayed", can: nobody, receives: true, prepare: secondUplink, begin: useUplink(true)},
-	{name: "client's link down for 5 s", pairs: three, short: "direct,lan", blind: three, begin: func(s *stage) error { return s.a.node.Host.Unplug() }, lasts: 5 * time.Second, end: func(s *stage) error { return s.a.node.Host.Plug() }},
+	{name: "client's link down for 5 s", pairs: three, short: "direct", blind: three, begin: func(s *stage) error { return s.a.node.Host.Unplug() }, lasts: 5 * time.Second, end: func(s *stage) error { return s.a.node.Host.Plug() }},
 	{name: "NAT's uplink down for 5 s", pairs: three, short: "relayed,lan", blind: "direct,relayed", can: hasHome, begin: func(s *stage) error { return s.a.home.Unplug() }, lasts: 5 * time.Second, end: func(s *stage) error { return s.a.home.Plug() }},
 
 	{name: "hub killed for 8 s", pairs: three + ",far coturn", short: "direct,lan", hub: true, blind: "relayed", begin: killHub, lasts: hubUp, end: restartHub},
@@ -34,10 +34,10 @@ var faults = []*fault{
 	{name: "hub killed, then client's address changed", pairs: "full,address,mutual,lan", begin: both(killHub, renumberClient), lasts: hubUp, end: restartHub},
 	{name: "hub killed, then NAT's public address changed", pairs: "full,mutual", can: hasHome, begin: both(killHub, renumberNAT), lasts: hubUp, end: restartHub},
 	{name: "hub killed, then a node restarted", pairs: "direct,mutual,lan", begin: both(killHub, killNode, restartNode), lasts: hubUp, end: restartHub},
-	{name: "relay killed, a second one is there", pairs: "near coturn", hub: true, can: nobody, begin: killRelay},
+	{name: "relay killed, a second one is there", pairs: "near coturn", short: "near coturn", hub: true, can: nobody, begin: killRelay},
 	{name: "relay killed for 5 s, the only one", pairs: "coturn", hub: true, blind: "coturn", can: nobody, begin: killRelay, lasts: 5 * time.Second, end: restartRelay},
 
-	{name: "direct path loses data alone for 8 s", pairs: "direct,lan", begin: change(natlab.Link{Lose: isData}), lasts: 8 * time.Second, end: mend},
+	{name: "direct path loses data alone for 8 s", pairs: "direct,lan", short: "direct,lan", begin: change(natlab.Link{Lose: isData}), lasts: 8 * time.Second, end: mend},
 	{name: "daemon killed and started again", pairs: three, short: "direct,relayed,lan", blind: three, begin: killNode, end: restartNode},
 	{name: "daemon stopped (SIGSTOP) for 10 s", pairs: three, short: "direct,relayed", blind: three, begin: sendSignal(syscall.SIGSTOP), lasts: 10 * time.Second, end: sendSignal(syscall.SIGCONT)},
 
