@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/p2ptun/p2ptun/internal/e2e"
 	"github.com/p2ptun/p2ptun/internal/natlab"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
@@ -36,12 +37,7 @@ func pings(ctx context.Context, from *natlab.Host, to netip.Addr, count int) (tr
 		return nil, err
 	}
 	defer conn.Close()
-	raw, err := conn.(*net.IPConn).SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	controlErr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) })
-	if err := errors.Join(controlErr, err); err != nil {
+	if err := e2e.Stamp(conn.(*net.IPConn)); err != nil {
 		return nil, err
 	}
 	type result struct {
@@ -97,7 +93,7 @@ func answers(conn *net.IPConn, from netip.Addr, count int) (trips []float64, err
 		if err != nil {
 			return trips, err
 		}
-		at, err := timestamp(oob[:oobn])
+		at, err := e2e.Stamped(oob[:oobn])
 		if err != nil {
 			return trips, err
 		}
@@ -113,18 +109,4 @@ func answers(conn *net.IPConn, from netip.Addr, count int) (trips []float64, err
 		}
 	}
 	return trips, nil
-}
-
-// timestamp reads when the kernel got the packet (SO_TIMESTAMPNS).
-func timestamp(oob []byte) (time.Time, error) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return time.Time{}, err
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= 16 {
-			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:]))), nil
-		}
-	}
-	return time.Time{}, errors.New("a packet without a timestamp")
 }

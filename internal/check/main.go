@@ -3,7 +3,7 @@
 //
 //	formatting, vet, staticcheck, builds for other systems
 //	unit tests under the race detector
-//	end-to-end tests, alone: they measure time
+//	end-to-end tests and faults, alone: they measure time
 //	each fuzz target for a while
 package main
 
@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// e2e is tested last and by itself.
-const e2e = "github.com/p2ptun/p2ptun/internal/e2e"
+// alone is what is tested last, each by itself: it measures time.
+var alone = []string{"github.com/p2ptun/p2ptun/internal/e2e", "github.com/p2ptun/p2ptun/internal/chaos"}
 
 func main() {
 	fuzzTime := flag.Duration("fuzztime", 3*time.Second, "time for each fuzz target")
@@ -34,7 +34,9 @@ func main() {
 	if !*fuzzOnly {
 		c.static()
 		c.unit()
-		c.test(nil, e2e)
+		for _, p := range alone {
+			c.test(nil, p)
+		}
 	}
 	c.fuzz(*fuzzTime)
 	if !c.summary(time.Since(start)) {
@@ -87,13 +89,13 @@ func (c *checker) static() {
 	}
 }
 
-// unit runs the tests of all packages but e2e.
+// unit runs the tests of all packages but those that are tested alone.
 func (c *checker) unit() {
 	out, ok := c.command("list packages", nil, "go", "list", "./...")
 	if !ok {
 		return
 	}
-	packages := slices.DeleteFunc(strings.Fields(out), func(p string) bool { return p == e2e })
+	packages := slices.DeleteFunc(strings.Fields(out), func(p string) bool { return slices.Contains(alone, p) })
 	c.test([]string{"-race", "-shuffle=on"}, packages...)
 }
 

@@ -30,7 +30,7 @@ func (w *world) beginJoin() error {
 // nextJoiner makes a new machine, which takes the oldest open invite.
 func (w *world) nextJoiner() {
 	w.joins++
-	node := &Node{fmt.Sprintf("m%d", w.joins), w.joiner.host, w.joiner.rig}
+	node := &Node{Name: fmt.Sprintf("m%d", w.joins), Host: w.joiner.host, rig: w.joiner.rig}
 	w.joining = &membership{node: node, invite: w.open[0]}
 	w.open = w.open[1:]
 }
@@ -109,7 +109,7 @@ func (w *world) checkMembers() error {
 // checkUsed: another machine does not get in with the invite of this round.
 func (w *world) checkUsed() error {
 	w.joins++
-	other := &Node{fmt.Sprintf("x%d", w.joins), w.joiner.host, w.joiner.rig}
+	other := &Node{Name: fmt.Sprintf("x%d", w.joins), Host: w.joiner.host, rig: w.joiner.rig}
 	p, err := other.StartUp(w.ctx, w.joining.invite)
 	if err != nil {
 		return err

@@ -78,12 +78,13 @@ func (r *Rig) StartHub(ctx context.Context, host *natlab.Host, args ...string) (
 type Node struct {
 	Name string
 	Host *natlab.Host
+	Env  []string // what its processes have in their environment besides
 	rig  *Rig
 }
 
 // Node returns the machine on a host; its name in the network is the host's.
 func (r *Rig) Node(host *natlab.Host) *Node {
-	n := &Node{host.Name(), host, r}
+	n := &Node{Name: host.Name(), Host: host, rig: r}
 	r.Nodes = append(r.Nodes, n)
 	return n
 }
@@ -114,7 +115,9 @@ func (n *Node) Up(ctx context.Context, args ...string) (string, error) {
 
 // StartUp runs `p2ptun up --foreground` and returns at once.
 func (n *Node) StartUp(ctx context.Context, args ...string) (*Process, error) {
-	return n.rig.start(ctx, n.Host, append(n.upArgs(args), "--foreground")...)
+	cmd := n.Host.Command(ctx, n.rig.Bin, append(n.upArgs(args), "--foreground")...)
+	cmd.Env = append(os.Environ(), n.Env...)
+	return n.rig.run(cmd, n.Name)
 }
 
 // Run runs any other command on the node and returns what it prints on
@@ -176,6 +179,7 @@ func find(s *tunnel.Status, n, other *Node) (*tunnel.PeerStatus, error) {
 // output runs a command to its end. Its error holds what it said on stderr.
 func (r *Rig) output(ctx context.Context, n *Node, args []string) (string, error) {
 	cmd := n.Host.Command(ctx, r.Bin, args...)
+	cmd.Env = append(os.Environ(), n.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout = &out
 	cmd.Stderr = io.MultiWriter(&errs, &lineWriter{n.Name, r.Output})
@@ -218,7 +222,12 @@ type Process struct {
 }
 
 func (r *Rig) start(ctx context.Context, host *natlab.Host, args ...string) (*Process, error) {
-	p := &Process{cmd: host.Command(ctx, r.Bin, args...), done: make(chan struct{}), more: make(chan struct{})}
+	return r.run(host.Command(ctx, r.Bin, args...), host.Name())
+}
+
+// run starts a command and keeps what it prints.
+func (r *Rig) run(cmd *natlab.Cmd, name string) (*Process, error) {
+	p := &Process{cmd: cmd, done: make(chan struct{}), more: make(chan struct{})}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -235,7 +244,7 @@ func (r *Rig) start(ctx context.Context, host *natlab.Host, args ...string) (*Pr
 		defer read.Close()
 		for s := bufio.NewScanner(read); s.Scan(); {
 			if r.Output != nil {
-				r.Output(host.Name(), s.Text())
+				r.Output(name, s.Text())
 			}
 			p.add(s.Text())
 		}

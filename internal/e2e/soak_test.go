@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"flag"
-	"fmt"
 	"net/netip"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -55,12 +51,12 @@ func TestSoak(t *testing.T) {
 	for name := range processes {
 		b, a := before[name], after[name]
 		t.Logf("%-4s goroutines %d → %d, heap %.1f → %.1f MiB, RSS %.1f → %.1f MiB", name,
-			b.goroutines, a.goroutines, mib(b.heap), mib(a.heap), mib(b.rss), mib(a.rss))
-		if a.goroutines > b.goroutines+soakGoroutines {
-			t.Errorf("%s: goroutines grew from %d to %d", name, b.goroutines, a.goroutines)
+			b.Goroutines, a.Goroutines, mib(b.Heap), mib(a.Heap), mib(b.RSS), mib(a.RSS))
+		if a.Goroutines > b.Goroutines+soakGoroutines {
+			t.Errorf("%s: goroutines grew from %d to %d", name, b.Goroutines, a.Goroutines)
 		}
-		if a.heap > b.heap+soakHeap {
-			t.Errorf("%s: the heap grew from %.1f to %.1f MiB", name, mib(b.heap), mib(a.heap))
+		if a.Heap > b.Heap+soakHeap {
+			t.Errorf("%s: the heap grew from %.1f to %.1f MiB", name, mib(b.Heap), mib(a.Heap))
 		}
 	}
 }
@@ -99,59 +95,28 @@ func (s *setup) traffic(end time.Time, from, to *Node, addr netip.Addr) (sent in
 	return sent
 }
 
-// usage is what a process uses; a hub tells its RSS alone.
-type usage struct{ goroutines, heap, rss int }
-
 // measure reads what the processes use.
-func measure(t *testing.T, nodes []*Node, processes map[string]*Process) map[string]usage {
+func measure(t *testing.T, nodes []*Node, processes map[string]*Process) map[string]Usage {
 	t.Helper()
-	all := make(map[string]usage)
-	for name, p := range processes {
-		u := usage{rss: residentBytes(t, p.PID())}
-		for _, n := range nodes {
-			if n.Name == name {
-				profile(t, n, "heap?gc=1&debug=1", "# HeapAlloc = %d") // pools outlive one collection
-				u.heap = profile(t, n, "heap?gc=1&debug=1", "# HeapAlloc = %d")
-				u.goroutines = profile(t, n, "goroutine?debug=1", "goroutine profile: total %d")
-			}
-		}
-		all[name] = u
+	all := make(map[string]Usage)
+	for _, n := range nodes {
+		all[n.Name] = used(t, n, processes[n.Name].PID())
 	}
+	hub, err := Resident(processes["hub"].PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["hub"] = Usage{RSS: hub}
 	return all
 }
 
-func residentBytes(t *testing.T, pid int) int {
+func used(t *testing.T, n *Node, pid int) Usage {
 	t.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	u, err := n.Usage(t.Context(), pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var kib int
-		if _, err := fmt.Sscanf(lines.Text(), "VmRSS: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	t.Fatalf("no VmRSS of process %d", pid)
-	return 0
-}
-
-// profile asks a node's control socket for a number in one of its profiles.
-func profile(t *testing.T, n *Node, name, format string) int {
-	t.Helper()
-	b, err := n.Profile(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		var number int
-		if _, err := fmt.Sscanf(lines.Text(), format, &number); err == nil {
-			return number
-		}
-	}
-	t.Fatalf("no %q in the profile of %s", format, n.Name)
-	return 0
+	return u
 }
 
 func mib(bytes int) float64 { return float64(bytes) / (1 << 20) }

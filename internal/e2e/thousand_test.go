@@ -62,8 +62,7 @@ func TestThousandIdle(t *testing.T) {
 	l.waitRest(a, b)
 
 	// Its garbage collector has its own pace; this is what is needed.
-	profile(t, a, "heap?gc=1&debug=1", "# HeapAlloc = %d")
-	heap := profile(t, a, "heap?gc=1&debug=1", "# HeapAlloc = %d")
+	heap := used(t, a, p.PID()).Heap
 	wire := sniff(t, a.Host)
 	time.Sleep(thousandFor)
 	packets := 0
@@ -74,8 +73,11 @@ func TestThousandIdle(t *testing.T) {
 		}
 	}
 	perSecond := float64(packets) / thousandFor.Seconds()
-	resident, anonymous := residentBytes(t, p.PID()), rss(t, p.PID())
-	routines := profile(t, a, "goroutine?debug=1", "goroutine profile: total %d")
+	resident, err := Resident(p.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	anonymous, routines := rss(t, p.PID()), used(t, a, p.PID()).Goroutines
 	t.Logf("thousand idle: rss_mb=%.1f rss_anon_mb=%.1f heap_mb=%.1f goroutines=%d packets_per_s=%.2f frames_per_s=%.2f", mib(resident), mib(anonymous), mib(heap),
 		routines, perSecond, float64(len(frames))/thousandFor.Seconds())
 	if resident > thousandRSS {

@@ -88,18 +88,19 @@ func (h *Host) AddIPv6(p netip.Prefix) error {
 	return h.ns.addAddr(h.link.inside.name, p)
 }
 
-// Swallow changes [Link.Swallow] of the host's link, which has to be an emulated
-// one.
+// SetLink changes what the host's link does to the packets that come from now
+// on. It has to be an emulated one, and keeps its MTU.
+func (h *Host) SetLink(k Link) error {
+	h.lab.mu.Lock()
+	defer h.lab.mu.Unlock()
+	return h.lab.setLink(h.link, func(now *Link) { *now = k })
+}
+
+// Swallow is [Host.SetLink] for [Link.Swallow] alone.
 func (h *Host) Swallow(size int) error {
 	h.lab.mu.Lock()
 	defer h.lab.mu.Unlock()
-	if h.lab.wires != nil {
-		if longest := h.lab.wires.longest[h.link.carrier.name]; longest != nil && h.link.carrier.ns == h.lab.wires.ns {
-			longest.Store(int64(size))
-			return nil
-		}
-	}
-	return fmt.Errorf("natlab: the link of %s is not emulated", h.Name())
+	return h.lab.setLink(h.link, func(now *Link) { now.Swallow = size })
 }
 
 // Renumber replaces the host's addresses by a new one.

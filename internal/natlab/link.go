@@ -7,7 +7,8 @@ import (
 
 // Link says what a cable does to packets, each way alike. The zero value is an
 // ideal link, which costs nothing; any other is emulated in this process,
-// packet by packet, good for some hundred thousand packets per second.
+// packet by packet, good for some hundred thousand packets per second. What is
+// emulated can be changed while packets are on their way, see [Host.SetLink].
 type Link struct {
 	Delay  time.Duration // one way
 	Jitter time.Duration // each packet's delay differs by up to this much, order kept
@@ -27,8 +28,12 @@ type Link struct {
 	// Swallow is the length in bytes of IP packet above which all but TCP
 	// vanishes though it is within the MTU, and nobody is told: a black hole
 	// behind a router that bends TCP's MSS to it. Zero means none.
-	// [Host.Swallow] changes it.
 	Swallow int
+
+	// Lose, if not nil, says of each IP packet whether it vanishes: a router that
+	// lets some kinds of traffic pass and not others. Both directions call it, at
+	// once if they like.
+	Lose func(packet []byte) bool
 
 	// Seed makes losses and jitter repeatable. Zero is a seed like any other.
 	Seed uint64
@@ -45,7 +50,7 @@ const (
 
 // ideal reports whether the kernel alone can be the link.
 func (k Link) ideal() bool {
-	return k.Delay == 0 && k.Jitter == 0 && k.Loss == 0 && k.Duplicate == 0 && k.Reorder == 0 && k.Rate == 0 && k.Swallow == 0
+	return k.Delay == 0 && k.Jitter == 0 && k.Loss == 0 && k.Duplicate == 0 && k.Reorder == 0 && k.Rate == 0 && k.Swallow == 0 && k.Lose == nil
 }
 
 func (k Link) mtu() int {

@@ -179,6 +179,13 @@ func (n *NAT) Renumber() error {
 	return n.flush()
 }
 
+// SetLink is [Host.SetLink] for the NAT's link to its upstream.
+func (n *NAT) SetLink(k Link) error {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return n.lab.setLink(n.wan, func(now *Link) { *now = k })
+}
+
 // Unplug cuts the NAT off its upstream; Plug ends that.
 func (n *NAT) Unplug() error { return n.lab.setUp(n.wan, false) }
 

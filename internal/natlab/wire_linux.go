@@ -26,7 +26,7 @@ type wireRoom struct {
 	files []*os.File
 	pumps sync.WaitGroup
 
-	longest map[string]*atomic.Int64 // IP packet that passes, by carrier; 0: any
+	links map[string]*atomic.Pointer[Link] // what the wires do now, by carrier
 }
 
 // wire connects two ends by an emulated link, and returns the interface that
@@ -41,7 +41,7 @@ func (l *Lab) wire(a, b end, link Link) (carrier end, err error) {
 		if err := ns.sysctl("ipv6/conf/all/disable_ipv6", "1", "ipv6/conf/default/disable_ipv6", "1"); err != nil {
 			return end{}, err
 		}
-		l.wires = &wireRoom{ns: ns, longest: make(map[string]*atomic.Int64)}
+		l.wires = &wireRoom{ns: ns, links: make(map[string]*atomic.Pointer[Link])}
 	}
 	return l.wires.add(a, b, link)
 }
@@ -63,14 +63,29 @@ func (w *wireRoom) add(a, b end, link Link) (carrier end, err error) {
 		}
 		w.files = append(w.files, files[i])
 	}
-	longest := new(atomic.Int64)
-	longest.Store(int64(link.Swallow))
-	w.longest[ends[0].name] = longest
+	now := new(atomic.Pointer[Link])
+	now.Store(&link)
+	w.links[ends[0].name] = now
 	for i := range files {
-		p := &pump{in: files[i], out: files[1-i], longest: longest, shaper: newShaper(link, uint64(2*w.wires+i))}
+		p := &pump{in: files[i], out: files[1-i], link: now, shaper: newShaper(link, uint64(2*w.wires+i))}
 		w.pumps.Go(p.run)
 	}
 	return ends[0], nil
+}
+
+// setLink changes what the attachment's link does; its MTU stays. l.mu is held.
+func (l *Lab) setLink(a *attachment, change func(*Link)) error {
+	if l.wires == nil || a.carrier.ns != l.wires.ns {
+		return fmt.Errorf("natlab: the link of %s is not emulated", a.inside.ns.name)
+	}
+	now := l.wires.links[a.carrier.name]
+	link := *now.Load()
+	change(&link)
+	if err := link.validate(); err != nil {
+		return err
+	}
+	now.Store(&link)
+	return nil
 }
 
 // close ends all pumps.
@@ -125,7 +140,7 @@ const (
 // A pump carries frames one way over a wire. Its goroutine owns everything.
 type pump struct {
 	in, out *os.File
-	longest *atomic.Int64
+	link    *atomic.Pointer[Link]
 	shaper  *shaper
 	queue   []delayed // by due time
 }
@@ -172,9 +187,12 @@ func (p *pump) accept(now time.Time, frame []byte) {
 		p.out.Write(frame)
 		return
 	}
-	if longest := int(p.longest.Load()); longest > 0 && len(frame)-vnetHeaderLen-ethernetLen > longest && !isTCP(frame) {
+	link := p.link.Load()
+	packet := frame[vnetHeaderLen+ethernetLen:]
+	if link.Swallow > 0 && len(packet) > link.Swallow && !isTCP(frame) || link.Lose != nil && link.Lose(packet) {
 		return
 	}
+	p.shaper.link = *link
 	due, copies := p.shaper.admit(now, len(frame)-vnetHeaderLen)
 	if copies == 0 {
 		return
