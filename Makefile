@@ -5,7 +5,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@2026.1
 FUZZTIME    ?= 3s
 
-.PHONY: build test demo bench chaos soak crash fuzz clean
+.PHONY: build test demo bench chaos soak first crash fuzz clean
 
 build: ## the binary, bin/p2ptun
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/p2ptun ./cmd/p2ptun
@@ -24,6 +24,9 @@ chaos: ## the fault table of docs/reliability.md, about 12 minutes
 
 soak: ## eight nodes under random faults for 20 minutes; into docs/reliability.md
 	$(GO) run ./internal/chaos -soak 20m
+
+first: ## how long the first ping takes; into docs/reliability.md
+	$(GO) run ./internal/chaos -first
 
 crash: ## 50 times each kill -9 and power loss, of the hub and of nodes
 	$(GO) test ./internal/e2e -run TestCrash -rounds 50 -timeout 60m -v

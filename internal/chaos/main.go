@@ -37,6 +37,7 @@ type options struct {
 	longest  time.Duration // that a fault lasts
 	soak     time.Duration // 0: the table
 	seed     uint64        // of the soak
+	first    bool          // the first pings, in place of the table
 
 	bin     string // the program that is measured
 	stepped string // the same with a clock that can be stepped; "" if no row needs it
@@ -53,6 +54,7 @@ func parse() (*options, error) {
 	flag.DurationVar(&o.patience, "patience", 20*time.Second, "how long after a fault's end the best path is waited for")
 	flag.DurationVar(&o.soak, "soak", 0, "eight nodes under a random fault each 10 s for so long, in place of the table")
 	flag.Uint64Var(&o.seed, "seed", 0, "of the soak's faults; 0 draws one")
+	flag.BoolVar(&o.first, "first", false, "how long the first ping takes, in place of the table")
 	flag.StringVar(&o.bin, "bin", "", "p2ptun `PATH` to measure (default: built from here)")
 	flag.Parse()
 	if o.out == "" && *row == "" && *pair == "" {
@@ -77,8 +79,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	work := table
-	if o.soak > 0 {
+	switch {
+	case o.soak > 0:
 		work = runSoak
+	case o.first:
+		work = runFirst
 	}
 	if err := work(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "chaos: error: %v\n", err)

@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"internal/demo":        {"tunnel", "peer", "internal/natlab", "internal/e2e"},
 	"internal/bench":       {"tunnel", "peer", "config", "internal/natlab", "internal/e2e"},
 	"internal/check":       {},
-	"internal/chaos":       {"tunnel", "peer", "internal/natlab", "internal/e2e"},
+	"internal/chaos":       {"tunnel", "peer", "internal/natlab", "internal/e2e", "internal/chaos/first"},
 	"internal/chaos/first": {"tunnel", "peer", "internal/natlab", "internal/e2e"},
 
 	// What the packet path stands on: system calls, and no package of ours.

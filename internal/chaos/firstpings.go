@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/p2ptun/p2ptun/internal/chaos/first"
+)
+
+const firstHead = `## First ping
+
+Written by ` + "`sudo make first`" + `, which repeats it. From the start of the process, or from the packet that wakes an idle peer, to the first ping answered. What misses its goal is bold.
+
+`
+
+// runFirst measures the first pings and writes them down. Its error tells of
+// what missed a goal.
+func runFirst(ctx context.Context, o *options) (err error) {
+	dir, err := os.MkdirTemp("", "p2ptun-chaos-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	bins, err := first.Build(dir, "")
+	if err != nil {
+		return err
+	}
+	began, busy := time.Now(), readLoad()
+	var rows []first.Row
+	for _, delay := range first.Delays {
+		for _, name := range first.Cases {
+			some, err := firstOf(ctx, first.Options{Dir: dir, Cases: []string{name}}, bins, delay)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, some...)
+			fmt.Printf("%s at %v\n", name, delay)
+		}
+	}
+	text := firstHead + fmt.Sprintf("%s, commit %s; %.0f %% of the machine was idle.\n\n", began.UTC().Format("2006-01-02 15:04 UTC"), commit(), 100*busy.idleSince()) + first.Table(rows)
+	fmt.Print("\n", text)
+	if o.out != "" {
+		err = replaceSection(o.out, text)
+	}
+	if missed := strings.Count(text, "**") / 2; missed > 0 {
+		err = errors.Join(err, fmt.Errorf("%d first pings miss their goal", missed))
+	}
+	return err
+}
+
+// firstOf measures one case for all pairs: side by side, since most of the time
+// is waits, but one after the other where it is the processors'.
+func firstOf(ctx context.Context, o first.Options, bins first.Binaries, delay time.Duration) ([]first.Row, error) {
+	all, errs := make([][]first.Row, len(first.Pairs)), make([]error, len(first.Pairs))
+	var running sync.WaitGroup
+	for i, p := range first.Pairs {
+		running.Go(func() { all[i], errs[i] = first.Measure(ctx, o, bins, p, delay) })
+		if delay == 0 {
+			running.Wait()
+		}
+	}
+	running.Wait()
+	var rows []first.Row
+	for _, some := range all {
+		rows = append(rows, some...)
+	}
+	return rows, errors.Join(errs...)
+}
