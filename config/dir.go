@@ -28,6 +28,7 @@ const (
 	membersFile = "members.json" // what is known of the other members
 	invitesFile = "invites.json" // the invites this node keeps
 	keysFile    = "keys.json"    // preshared keys, see KeyStore
+	peersFile   = "peers.json"   // where the other members were last
 )
 
 // maxStateFile bounds what is read back: a thousand members take 2 MB.

@@ -14,7 +14,7 @@ func (d *Dir) TakeBack() (*Node, error) {
 	if err != nil || n == nil {
 		return nil, err
 	}
-	err = d.inTurn(d.removal(membersFile), d.removal(invitesFile), d.removal(keysFile), func() error { return d.SaveNode(n) }, d.DropEarlier)
+	err = d.inTurn(d.removal(membersFile), d.removal(invitesFile), d.removal(keysFile), d.removal(peersFile), func() error { return d.SaveNode(n) }, d.DropEarlier)
 	return n, err
 }
 

@@ -33,6 +33,7 @@ type File struct {
 	Port      uint16 `toml:"port"`
 	RelayOnly bool   `toml:"relay_only"`
 	NoGSO     bool   `toml:"no_gso"`
+	NoLAN     bool   `toml:"no_lan"`
 	LogLevel  string `toml:"log_level"`
 	LogFormat string `toml:"log_format"`
 

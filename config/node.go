@@ -136,7 +136,7 @@ func (d *Dir) saveNode(name string, n *Node) error {
 
 // Forget removes all that the directory holds of the network, keys included.
 func (d *Dir) Forget() error {
-	return d.inTurn(d.removal(membersFile), d.removal(invitesFile), d.removal(keysFile), d.removal(earlierFile), d.removal(nodeFile))
+	return d.inTurn(d.removal(membersFile), d.removal(invitesFile), d.removal(keysFile), d.removal(peersFile), d.removal(earlierFile), d.removal(nodeFile))
 }
 
 // Members is what a node remembers of its network between runs.

@@ -38,6 +38,11 @@ func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 	if guess, ok := u.guessLocked(); ok && !asked {
 		add(guess)
 	}
+	for base, m := range u.mirrors {
+		if m.mapped.IsValid() && slices.Contains(u.hosts, base) {
+			add(Candidate{Type: ServerReflexive, Addr: m.mapped, Base: netip.AddrPortFrom(base, u.port)})
+		}
+	}
 	for _, s := range order {
 		if r := u.found[s].relay; r != nil {
 			add(Candidate{Type: Relayed, Addr: r.addr, Base: r.addr, Relay: r})

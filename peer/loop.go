@@ -43,6 +43,7 @@ type loop struct {
 	p *Peer
 
 	online      bool
+	atHub       bool // the hub has told the peer's epoch
 	onlineSince time.Time
 	woken       time.Time // Wake came last
 
@@ -118,14 +119,15 @@ func (l *loop) run(ctx context.Context) {
 
 // take handles the news.
 func (l *loop) take(n news, now time.Time) {
-	if n.online && !l.online {
+	atHub := n.online && n.epoch != 0
+	if n.online && !l.online || atHub && !l.atHub {
 		l.onlineSince = now
 		l.retry.succeeded() // what failed before it came says nothing
 		if l.offer != nil {
 			l.offer.due, l.offer.wait = now, 0
 		}
 	}
-	l.online = n.online
+	l.online, l.atHub = n.online, atHub
 	if n.woken {
 		l.woken = now
 	}

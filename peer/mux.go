@@ -34,6 +34,8 @@ type mux struct {
 	drops  *drops
 	silent atomic.Pointer[map[*server]bool] // servers that do not answer; immutable, replaced under Underlay.mu
 
+	mirrored func(c *conn, from netip.AddrPort, response *stun.Message) // nil: nobody is told
+
 	mu       sync.Mutex // guards all below
 	sessions map[string]*checks
 	requests map[transactionID]request
@@ -183,6 +185,9 @@ func (m *mux) routeResponse(relay *Relay, local netip.Addr, from netip.AddrPort,
 		m.drops.overflow.Add(1)
 	}
 	if stunType(b) == bindingSuccess {
+		if m.mirrored != nil {
+			m.mirrored(c, from, &msg)
+		}
 		if r.size > 0 {
 			c.checks.sizeAnswered(r.key, r.size)
 		}

@@ -112,7 +112,7 @@ func (l *loop) open(sealed []byte, now time.Time) {
 	if signaling.IsOffer(sealed) && l.crossed(now) {
 		return
 	}
-	if signaling.IsOffer(sealed) && !l.offers.AllowN(now, 1) {
+	if signaling.IsOffer(sealed) && !l.p.cfg.Pair.Repeats(sealed) && !l.offers.AllowN(now, 1) {
 		l.p.cfg.Underlay.drops.message(l.p.cfg.Log, errOffers)
 		return
 	}

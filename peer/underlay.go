@@ -81,6 +81,7 @@ type Underlay struct {
 	remaps    *rate.Limiter // of changes that the NAT made
 	found     map[*server]found
 	watchers  map[*Peer]func()
+	mirrors   map[netip.Addr]mirror // by host address; none after a change of the network
 }
 
 // change counts what has happened to the network under the node.
@@ -121,6 +122,7 @@ func NewUnderlay(c UnderlayConfig) *Underlay {
 	}
 	u.servers.Store(new(map[netip.AddrPort]*server))
 	u.mux = newMux(c.Socket, &u.drops)
+	u.mux.mirrored = u.mirrored
 	return u
 }
 
@@ -183,6 +185,7 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) (changed bool) {
 	changed = !slices.Equal(u.hosts, hosts)
 	u.forgetLocked(hosts)
 	u.hosts = hosts
+	u.mirrors = nil
 	u.mu.Unlock()
 	if changed {
 		u.look()
@@ -221,6 +224,7 @@ func (u *Underlay) guessLocked() (c Candidate, ok bool) {
 func (u *Underlay) Changed(why string) {
 	u.mu.Lock()
 	u.change = change{u.change.count + 1, why, time.Now()}
+	u.mirrors = nil
 	u.mu.Unlock()
 	u.look()
 	u.notify()

@@ -78,6 +78,7 @@ type Pair struct {
 	offered  *offered
 	received *received
 	answered *answered
+	crossing [32]byte // the peer's last offer that ours stood against: its hash
 
 	// Where an offer is answered, the session before stays in use until the
 	// peer shows that it has the answer: it may have given up that offer long
@@ -111,6 +112,9 @@ type answered struct {
 // IsOffer says whether a sealed message is an offer, which is dear to open: the
 // caller limits how many it opens. Repeats of one that was answered are cheap.
 func IsOffer(msg []byte) bool { return len(msg) > 0 && msg[0] == sealOffer }
+
+// IsAnswer says whether a sealed message is an answer.
+func IsAnswer(msg []byte) bool { return len(msg) > 0 && msg[0] == sealAnswer }
 
 // IsFrame says whether a sealed message is one of a session, which is cheap to
 // open.
@@ -147,7 +151,7 @@ func (p *Pair) SetRemoteEpoch(e Epoch) (changed bool) {
 		return false
 	}
 	p.remoteEpoch = e
-	p.lastAccepted = 0
+	p.lastAccepted, p.crossing = 0, [32]byte{}
 	p.offered, p.received, p.answered = nil, nil, nil
 	p.frames, p.other, p.newest = nil, nil, nil
 	return true
@@ -223,6 +227,24 @@ func (p *Pair) Seal(content []byte) ([]byte, error) {
 	return p.frames.seal(content), nil
 }
 
+// Repeats says whether an offer is one that was opened just before, as it came by
+// another way: to open it again costs no more than a hash.
+func (p *Pair) Repeats(msg []byte) bool {
+	return p.repeated(sha256.Sum256(msg)) != nil
+}
+
+// repeated is the reply to an offer that was opened before; nil: it was not, or
+// there is none.
+func (p *Pair) repeated(offer [32]byte) []byte {
+	switch {
+	case p.answered != nil && p.answered.offer == offer:
+		return p.answered.msg
+	case p.offered != nil && p.crossing == offer:
+		return p.offered.msg
+	}
+	return nil
+}
+
 // Open takes a sealed message. An error means that there is nothing to do but
 // to count it, and to send Reply if there is one: whoever carries messages can
 // make any number of bad ones.
@@ -245,8 +267,8 @@ func (p *Pair) Open(msg []byte) (Event, error) {
 
 func (p *Pair) openOffer(msg []byte) (Event, error) {
 	hash := sha256.Sum256(msg)
-	if p.answered != nil && p.answered.offer == hash {
-		return Event{Reply: p.answered.msg}, nil
+	if reply := p.repeated(hash); reply != nil {
+		return Event{Reply: reply}, nil
 	}
 	s, secret, err := p.inward().open(sealOffer, p.self.Sealing.HPKE(), msg, nil)
 	if err != nil {
@@ -267,6 +289,7 @@ func (p *Pair) openOffer(msg []byte) (Event, error) {
 		return Event{}, errOld
 	}
 	if p.offered != nil && p.Lower() {
+		p.crossing = hash
 		return Event{Reply: p.offered.msg}, nil
 	}
 	p.lastAccepted = s.session

@@ -22,6 +22,7 @@ const (
 	kindRecord      kind = "record"       // admin: this machine is a member
 	kindJoinRequest kind = "join-request" // node: I ask to be admitted
 	kindJoin        kind = "join"         // keeper: my answer to that request
+	kindBeacon      kind = "beacon"       // node: where it is on a LAN
 	kindSeal        kind = "seal"         // node: this offer or answer is mine
 )
 

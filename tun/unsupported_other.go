@@ -36,6 +36,9 @@ func CheckConflicts([]netip.Prefix, string) error { return errUnsupported }
 // LocalAddrs is implemented on Linux only.
 func LocalAddrs() ([]netip.Addr, error) { return nil, errUnsupported }
 
+// LANs is implemented on Linux only.
+func LANs() ([]LAN, error) { return nil, errUnsupported }
+
 // Watch is implemented on Linux only.
 func Watch(context.Context, *slog.Logger, *Interface, func([]netip.Addr, string)) error {
 	return errUnsupported

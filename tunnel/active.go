@@ -19,6 +19,8 @@ import (
 // ICE session, and its end of the tunnel. See idle.go for how that ends.
 type active struct {
 	*member
+	node     config.NodeKey // the member's, for its session's goroutine
+	pairing  *pairing       // what its datagrams are marked with
 	session  *peer.Peer
 	endpoint *Endpoint
 	keys     *keyRing
@@ -35,6 +37,9 @@ type active struct {
 	prompted time.Time    // when a handshake was last prompted
 	refused  refused
 	idle     idle
+	told     bool         // the session was told that the member can be reached
+	atHub    atomic.Bool  // the hub says that the member is connected to it
+	wantedNS atomic.Int64 // when data for it waited or passed last
 
 	tell     func([]byte) // sends a note, see gossip.go
 	notes    int          // sent; the session's goroutine owns it
@@ -49,7 +54,9 @@ func (n *Node) activate(m *member) *active {
 	}
 	if m.pair == nil {
 		m.pair, m.limits = signaling.NewPair(n.self, &m.record.Record), newLimits()
+		m.pair.SetRemoteEpoch(m.epoch) // of an earlier run of ours, maybe
 	}
+	m.whereabouts()
 	if m.ended != nil {
 		<-m.ended // soon: it was told to end; the pair is for one at a time
 	}
@@ -57,9 +64,10 @@ func (n *Node) activate(m *member) *active {
 		m.events, m.wasOnline = new(peer.Events), m.online
 	}
 	node, now := m.record.Node, time.Now()
-	a := &active{member: m, lower: m.pair.Lower(), idle: idle{since: now, used: now}}
+	a := &active{member: m, node: node, pairing: n.sealed.pairing(m.record), lower: m.pair.Lower(), idle: idle{since: now, used: now}}
 	log := n.log.With("peer", m.record.Name)
 	a.endpoint = n.tunnel.bind.NewEndpoint(m.record.IPv4, func() { a.session.Wake() })
+	a.endpoint.node = node
 	if a.lower {
 		a.endpoint.Lead()
 	}
@@ -71,14 +79,14 @@ func (n *Node) activate(m *member) *active {
 	a.session = peer.New(peer.Config{
 		Underlay: n.tunnel.underlay, Pair: m.pair, Log: log, Events: m.events,
 		Controlling: a.lower, Offerer: a.lower, Keys: a.keys,
-		Send:      func(sealed []byte) { n.sendByHub(node, sealed) },
-		SendNote:  func(sealed []byte) { n.sendNote(a, node, sealed) },
+		Send:      func(sealed []byte) { n.send(a, sealed) },
+		SendNote:  func(sealed []byte) { n.sendNote(a, sealed) },
 		OnPath:    a.setPath,
 		OnMTU:     a.mtu.carries,
 		OnSource:  a.source,
 		Handshake: a.initiation, OnHandshake: a.endpoint.handshakeCame,
 		OnHope:    func(p peer.Path) { a.endpoint.hopeFor(Path{p.Local, p.Remote, relayOf(p.Relay)}, false) },
-		OnSession: func(clock time.Time) { n.later(ctx, a, func() { n.met(a, clock) }) },
+		OnSession: func(clock time.Time) { a.ways.answered(); n.later(ctx, a, func() { n.met(a, clock) }) },
 		OnNote:    func(note []byte) { n.later(ctx, a, func() { n.told(a, note) }) },
 		OnBye:     func() { n.later(ctx, a, func() { n.left(a) }) },
 		Alive:     func() time.Time { return later(unixNano(a.heardNS.Load()), unixNano(a.door.heard.Load())) },
@@ -87,7 +95,6 @@ func (n *Node) activate(m *member) *active {
 	a.tell = a.session.Tell
 	a.endpoint.onHandshake = a.session.SendHandshake
 	a.endpoint.onLarge = a.session.Large
-	a.endpoint.onSealed = func(sealed []byte) { a.session.Receive(sealed) }
 	if err := a.keys.give(func(k config.PresharedKey) error { return n.configurePeer(a, k) }); err != nil {
 		n.log.Error("peer not configured", "peer", m.record.Name, "err", err)
 		cancel()
@@ -128,6 +135,7 @@ func (n *Node) deactivate(a *active) {
 // met is called when a session with a member begins.
 func (n *Node) met(a *active, clock time.Time) {
 	n.prove(a)
+	n.askAgain(a)
 	a.idle.met(time.Now())
 	a.tellKept(0)
 	n.confirm(a.record.Node, clock)

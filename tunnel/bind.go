@@ -25,9 +25,10 @@ type Handler interface {
 	// packets of the tunnel alone, allocates nothing and takes no lock.
 	Channel(number uint16, from netip.AddrPort) (r Relay, peer netip.AddrPort, ok bool)
 
-	// Datagram takes a datagram whose first byte is 0xC0 to 0xFF, from an
-	// address of the peer's or through a relay: a sealed message, if it opens.
-	Datagram(b []byte, from *Endpoint)
+	// Datagram takes a datagram whose first byte is 0xC0 to 0xFF, which anybody
+	// may have sent, by itself or, where relay is not nil, through that. owner is
+	// the peer whose address it is, or nil.
+	Datagram(b []byte, relay Relay, from netip.AddrPort, owner *Endpoint)
 }
 
 // BindConfig is what a Bind is made of.

@@ -15,7 +15,7 @@ func (*countingHandler) STUN([]byte, netip.Addr, netip.AddrPort) {}
 func (h *countingHandler) Channel(uint16, netip.AddrPort) (Relay, netip.AddrPort, bool) {
 	return h.relay, h.relay.peer, true
 }
-func (*countingHandler) Datagram([]byte, *Endpoint) {}
+func (*countingHandler) Datagram([]byte, Relay, netip.AddrPort, *Endpoint) {}
 
 // loop is a socket that a test reads itself.
 type loop struct {

@@ -58,8 +58,11 @@ func (r *recorder) Channel(number uint16, from netip.AddrPort) (Relay, netip.Add
 	return nil, netip.AddrPort{}, false
 }
 
-func (r *recorder) Datagram(b []byte, from *Endpoint) {
-	r.calls <- call{kind: kindSealed, data: string(b), from: from.name}
+func (r *recorder) Datagram(b []byte, _ Relay, from netip.AddrPort, owner *Endpoint) {
+	if owner != nil {
+		from = owner.name
+	}
+	r.calls <- call{kind: kindSealed, data: string(b), from: from}
 }
 
 // packet is what a Bind gave to the device.

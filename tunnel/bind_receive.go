@@ -95,10 +95,10 @@ func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatc
 		switch {
 		case k != kindWireGuard && k != kindSealed:
 			b.handle(k, p, a)
+		case k == kindSealed:
+			b.sealed(inner, &from)
 		case !from.known(b):
 			b.counters.unknownSource.Add(1)
-		case k == kindSealed:
-			b.handler.Datagram(inner, from.owner)
 		case isHandshake(inner) && !b.handshakeFor(from.owner, inner):
 		default:
 			from.heard(inner) // first: inner is part of buf
@@ -179,6 +179,15 @@ func (b *Bind) handle(k packetKind, p []byte, a udpbatch.Arrival) {
 	}
 }
 
+// sealed passes on what anybody may have sent.
+func (b *Bind) sealed(p []byte, s *sender) {
+	var owner *Endpoint
+	if s.known(b) {
+		owner = s.owner
+	}
+	b.handler.Datagram(p, s.relay, s.from, owner)
+}
+
 // relayedPacket is a WireGuard packet that waits for the device.
 type relayedPacket struct {
 	data []byte
@@ -199,10 +208,10 @@ func (b *Bind) Relayed(r Relay, from netip.AddrPort, p []byte) {
 	}
 	s := sender{claim: claim{r, canonical(from)}}
 	switch {
+	case k == kindSealed:
+		b.sealed(p, &s)
 	case !s.known(b):
 		b.counters.unknownSource.Add(1)
-	case k == kindSealed:
-		b.handler.Datagram(p, s.owner)
 	case isHandshake(p) && !b.handshakeFor(s.owner, p):
 	default:
 		s.heard(p)

@@ -275,3 +275,21 @@ func TestPort(t *testing.T) {
 		t.Errorf("opened on %d, want the configured %d", port, addr.Port())
 	}
 }
+
+// TestSealedOfAnybody: sealed datagrams come to the handler from whomever they are,
+// by a relay, too.
+func TestSealedOfAnybody(t *testing.T) {
+	h := newRecorder()
+	b := NewBind(BindConfig{Handler: h})
+	bufs, sizes, eps := newBatch()
+	sizes[0] = copy(bufs[0], "\xC0sealed")
+	if b.accept(bufs[:1], sizes, eps, udpbatch.Arrival{From: stranger, Local: home}) {
+		t.Error("something for the device")
+	}
+	b.Relayed(&plainRelay{}, stranger, []byte("\xC0sealed"))
+	for range 2 {
+		if got, want := next(t, h.calls), (call{kind: kindSealed, data: "\xC0sealed", from: stranger}); got != want {
+			t.Errorf("the handler got %+v, want %+v", got, want)
+		}
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -37,6 +36,7 @@ type device struct {
 	bind     *Bind
 	wg       *wgdevice.Device
 	underlay *peer.Underlay
+	lan      *lan // nil: switched off
 	tasks    *errgroup.Group
 	ctx      context.Context // of tasks
 	cancel   context.CancelFunc
@@ -65,7 +65,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	handler := new(underlayHandler)
+	handler := &underlayHandler{sealed: n.sealed}
 	d.bind = NewBind(BindConfig{Handler: handler, NoGSO: n.cfg.NoGSO})
 	d.gate = newGate(d.iface.Device())
 	d.wg = wgdevice.NewDevice(d.gate, d.bind, wireGuardLogger(n.log, d.bind.refused))
@@ -74,12 +74,14 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	allow := func(a netip.Addr) bool { return !prefixes[0].Contains(a) && !prefixes[1].Contains(a) }
 	d.underlay = peer.NewUnderlay(peer.UnderlayConfig{
 		Socket: d.bind, Port: port, Log: n.log, RelayOnly: n.cfg.RelayOnly,
 		OnRelayed: func(r *peer.Relay, from netip.AddrPort, b []byte) { d.bind.Relayed(r, from, b) },
-		Allow:     func(a netip.Addr) bool { return !prefixes[0].Contains(a) && !prefixes[1].Contains(a) },
+		Allow:     allow,
 	})
 	d.underlay.SetObserved(n.seen)
+	d.lan = n.newLAN(d, allow)
 	handler.underlay.Store(d.underlay)
 	// Watch will tell them too, but the first offers shall not wait for it.
 	if addrs, err := tun.LocalAddrs(); err == nil {
@@ -110,6 +112,10 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.tasks, ctx = errgroup.WithContext(ctx)
 	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
+	d.tasks.Go(func() error { n.sealed.run(ctx); return nil })
+	if d.lan != nil {
+		d.tasks.Go(func() error { d.lan.run(ctx); return nil })
+	}
 	d.moved, n.awake = make(chan struct{}, 1), awake{}
 	if len(n.cfg.Relays) > 0 {
 		d.tasks.Go(func() error { n.resolveRelays(ctx, d.moved); return nil })
@@ -121,6 +127,11 @@ func (n *Node) runTasks(ctx context.Context) {
 
 // stop undoes start.
 func (n *Node) stop() {
+	n.count(time.Now())
+	for _, a := range n.active {
+		n.noteWorked(time.Now(), a)
+	}
+	n.saveKnown(time.Now())
 	for _, m := range n.members {
 		n.endMember(m)
 	}
@@ -190,7 +201,10 @@ func (n *Node) listen(d *device) (uint16, error) {
 
 // underlayHandler gives the Bind's other packets to the underlay, once there
 // is one.
-type underlayHandler struct{ underlay atomic.Pointer[peer.Underlay] }
+type underlayHandler struct {
+	underlay atomic.Pointer[peer.Underlay]
+	sealed   *datagrams
+}
 
 func (h *underlayHandler) STUN(b []byte, local netip.Addr, from netip.AddrPort) {
 	if u := h.underlay.Load(); u != nil {
@@ -208,11 +222,9 @@ func (h *underlayHandler) Channel(number uint16, from netip.AddrPort) (Relay, ne
 	return nil, netip.AddrPort{}, false
 }
 
-// Datagram gives a sealed message to the peer's session.
-func (*underlayHandler) Datagram(b []byte, from *Endpoint) {
-	if len(b) > 1 && from.onSealed != nil && signaling.IsFrame(b[1:]) {
-		from.onSealed(slices.Clone(b[1:]))
-	}
+// Datagram takes what may be a part of a sealed message.
+func (h *underlayHandler) Datagram(b []byte, relay Relay, from netip.AddrPort, owner *Endpoint) {
+	h.sealed.take(b, claim{relay, from}, owner)
 }
 
 // traffic is what WireGuard counts of one peer. Only authenticated packets

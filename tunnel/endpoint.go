@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/p2ptun/p2ptun/config"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
@@ -50,10 +51,10 @@ type Endpoint struct {
 	nameText string
 	nameData []byte
 	onWant   func()
-	leads    bool         // see crossing.go
-	keys     *keyRing     // nil: preshared keys do not change
-	onLarge  func()       // is told of packets that not every path carries; nil: nobody is
-	onSealed func([]byte) // takes sealed messages that came by a path; nil: nobody does
+	leads    bool     // see crossing.go
+	keys     *keyRing // nil: preshared keys do not change
+	onLarge  func()   // is told of packets that not every path carries; nil: nobody is
+	node     config.NodeKey
 
 	onHandshake func([]byte) // sends a handshake message for which there is no path; nil: nobody does
 
@@ -198,25 +199,11 @@ func (e *Endpoint) keep(message []byte) *route {
 	return r
 }
 
-// sealedByte begins a datagram that is a sealed message (RFC 7983 leaves it free).
-const sealedByte = 0xC0
-
-// What a datagram carries of a sealed message, in bytes. A direct path takes long
-// ones in fragments (RFC 8085 section 3.2 warns of them, but these are few, and
-// the hub is there for the rest); a relay none above its own limit.
-const (
-	maxSealedDirect  = 20 << 10
-	maxSealedRelayed = 1400
-)
-
-// SendSealed sends a sealed message by the current path. It says false where
-// there is none, or the message is too long for a datagram.
-func (e *Endpoint) SendSealed(message []byte) bool {
+// SendSealed sends the datagrams of a sealed message by the current path. It says
+// false where there is none.
+func (e *Endpoint) SendSealed(datagrams [][]byte) bool {
 	r := e.route.Load()
-	if r == nil || r.Relay == nil && len(message) > maxSealedDirect || r.Relay != nil && len(message) > maxSealedRelayed {
-		return false
-	}
-	return e.bind.transmit(e, r, [][]byte{append([]byte{sealedByte}, message...)}) == nil
+	return r != nil && len(datagrams) > 0 && e.bind.transmit(e, r, datagrams) == nil
 }
 
 // remove ends the endpoint: it has no path and takes none.

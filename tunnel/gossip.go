@@ -27,6 +27,7 @@ import (
 //	5, 6                                           see handover.go
 //	7                                              see idle.go
 //	8                                              see neighbours.go
+//	9, 10                                          see mutual.go
 //
 // What is new and no record, thus rare and urgent, is told to some others at
 // once. Nothing waits for any of it.
@@ -39,6 +40,8 @@ const (
 	noteKept       = 6
 	noteLeave      = 7
 	noteNeighbour  = 8
+	notePass       = 9
+	notePassed     = 10
 )
 
 const (
@@ -63,10 +66,11 @@ type limits struct {
 	verify *rate.Limiter // of statements that it sends
 	supply *rate.Limiter // of statements that it is sent, as it says that it lacks them
 	asks   *rate.Limiter // of its saying so
+	passLimits
 }
 
 func newLimits() limits {
-	return limits{rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(supplyRate, supplyBurst)}
+	return limits{rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(verifyRate, verifyBurst), rate.NewLimiter(supplyRate, supplyBurst), newPassLimits()}
 }
 
 type hashPrefix [8]byte
@@ -96,6 +100,10 @@ func (n *Node) told(m *active, note []byte) {
 		if ok = in.ReadUint8(&rest); ok {
 			n.isKept(m, rest)
 		}
+	case notePass:
+		ok = n.pass(m, in)
+	case notePassed:
+		ok = n.passed(m, in)
 	}
 	if !ok {
 		n.refused("note of a member", errNote)
@@ -296,18 +304,4 @@ func (n *Node) sendByHub(to config.NodeKey, sealed []byte) bool {
 		return n.hub.Send(&signaling.Join{To: to, Sealed: signaling.JoinSignal(sealed)})
 	}
 	return n.hub.Send(&signaling.Signal{To: to, Sealed: sealed})
-}
-
-// sendNote sends a sealed note by the path to the member, where WireGuard has
-// lately heard from there, so that the hub cannot keep it back. Every other one
-// goes by the hub all the same: the path may carry one way only.
-func (n *Node) sendNote(m *active, to config.NodeKey, sealed []byte) {
-	m.notes++
-	heard := time.Since(unixNano(m.heardNS.Load())) < lively
-	if heard && m.notes%2 != 0 && m.endpoint.SendSealed(sealed) {
-		return
-	}
-	if !n.sendByHub(to, sealed) {
-		m.endpoint.SendSealed(sealed)
-	}
 }

@@ -44,6 +44,8 @@ func newGossipLab(t *testing.T, names ...string) *gossipLab {
 		self := &signaling.Self{Network: l.network.Public().ID(), Node: config.NewNodeKey()}
 		l.nodes[name] = &gossiper{name: name, peers: make(map[string]*active), Node: &Node{
 			cfg: Config{Dir: dir, Progress: func(string) {}}, log: slog.New(slog.DiscardHandler), self: self,
+			sealed: newDatagrams(self, config.NewWireGuardKey(), slog.New(slog.DiscardHandler)), asking: rate.NewLimiter(askRate, askBurst),
+			passes: make(chan errand, askBurst), soon: make(chan struct{}, 1),
 			node: &config.Node{Network: l.network.Public()}, roster: signaling.NewRoster(l.network.Public()),
 			hub:     signaling.NewClient(signaling.ClientConfig{Self: self, Log: slog.New(slog.DiscardHandler)}),
 			members: make(map[config.NodeKey]*member), active: make(map[config.NodeKey]*active), refuse: make(map[string]int),

@@ -39,22 +39,37 @@ func (n *Node) handle(m signaling.Message) {
 	}
 }
 
-// receive hands a sealed message to the session with its sender.
+// receive takes a sealed message that the hub brought.
 func (n *Node) receive(m *signaling.Signal) {
-	switch p := n.members[m.From]; {
-	case p == nil:
-		n.refused("signal", errors.New("its sender is no member"))
+	if p := n.members[m.From]; p != nil {
+		n.take(p, m.Sealed)
+		return
+	}
+	n.refused("signal", errors.New("its sender is no member"))
+}
+
+// arrived takes a sealed message that came in datagrams.
+func (n *Node) arrived(a arrival) {
+	if p := n.members[a.from]; p != nil {
+		p.whereabouts().heard(time.Now(), a)
+		n.take(p, a.sealed)
+	}
+}
+
+// take hands a member's sealed message to the session with it.
+func (n *Node) take(p *member, sealed []byte) {
+	switch {
 	case p.active == nil:
-		n.offered(p, m.Sealed)
-	case signaling.IsOffer(m.Sealed):
-		n.again(p.active, m.Sealed)
+		n.offered(p, sealed)
+	case signaling.IsOffer(sealed):
+		n.again(p.active, sealed)
 	default:
-		p.active.session.Receive(m.Sealed)
+		p.active.session.Receive(sealed)
 	}
 }
 
 func (n *Node) hubUp() {
-	n.link = hubLink{up: true, since: time.Now()}
+	n.link, n.sought = hubLink{up: true, since: time.Now()}, false
 	n.byJoin.Clear()
 	n.sync.whole, n.sync.compared, n.tickets = nil, false, nil
 	for node := range n.present {
@@ -78,6 +93,7 @@ func (n *Node) hubDown(err error) {
 	if told {
 		return
 	}
+	n.seek = time.Time{}
 	n.progress("no connection to the hub, trying again: %s", strings.TrimSuffix(text, "."))
 }
 
@@ -109,7 +125,7 @@ func (n *Node) setPresent(node config.NodeKey, epoch signaling.Epoch) {
 	if m == nil {
 		return
 	}
-	m.setOnline(epoch)
+	n.setOnline(m, epoch)
 	if m.online {
 		n.seek = time.Time{}
 	}

@@ -25,8 +25,9 @@ import (
 // waited at a gate goes on by that, or by a new session.
 //
 // Where there is nobody to ask, because the other side is not heard any more, the
-// tunnel just ends. And while there is no hub none is ended: it takes one to make
-// it again.
+// tunnel just ends: it is made again by the hub, or without it (ways.go). While
+// there is no hub, which makes that less sure, none is ended that works, but of
+// those that are more than many.
 
 const (
 	// idleAfter is how long a tunnel without data is kept: as long as WireGuard
@@ -42,6 +43,9 @@ const (
 
 	// onItsWay is how long packets may take that left before the gate was shut.
 	onItsWay = 300 * time.Millisecond
+
+	// keptAlone is how many tunnels are kept while there is no hub.
+	keptAlone = 64
 
 	// An offer of an idle member has to lead to a session within proveFor, and
 	// only so many may be without one: whoever carries messages can make them
@@ -86,6 +90,7 @@ func (i *idle) neighbour() bool { return !i.kept.IsZero() || i.keptBy }
 // want makes a member active, for packets that wait.
 func (n *Node) want(m *member) {
 	if a := n.activate(m); a != nil {
+		a.wantedNS.Store(time.Now().UnixNano())
 		n.prove(a)
 		a.session.Wake()
 	}
@@ -95,7 +100,7 @@ func (n *Node) want(m *member) {
 func (n *Node) prove(a *active) {
 	if !a.idle.proved {
 		a.idle.proved = true
-		a.setOnline(n.present[a.record.Node])
+		n.setOnline(a.member, n.present[a.record.Node])
 	}
 }
 
@@ -103,7 +108,7 @@ func (n *Node) prove(a *active) {
 // member that is not there wait until it is, for a while.
 func (n *Node) wanted() {
 	for _, d := range n.tunnel.gate.news() {
-		if m := n.members[d.node]; m != nil && m.active == nil && m.online {
+		if m := n.members[d.node]; m != nil && m.active == nil && n.reachable(m) {
 			n.want(m)
 		}
 	}
@@ -136,6 +141,7 @@ func (n *Node) pollIdle(now time.Time, a *active) {
 	i := &a.idle
 	if a.endpoint.used.Swap(false) {
 		i.used = now
+		a.wantedNS.Store(now.UnixNano())
 		if a.rests() {
 			a.session.Wake()
 		}
@@ -153,7 +159,7 @@ func (n *Node) pollIdle(now time.Time, a *active) {
 		a.rest(now)
 	case now.Sub(a.heard) >= lively:
 		n.quit(a)
-	case n.link.up:
+	case n.link.up || len(n.active) > keptAlone:
 		n.leave(now, a)
 	}
 }
@@ -187,7 +193,7 @@ func (n *Node) stay(a *active, used time.Time) {
 func (n *Node) quit(a *active) {
 	m := a.member
 	n.deactivate(a)
-	if n.tunnel.gate.waits(m.door) && m.online {
+	if n.tunnel.gate.waits(m.door) && n.reachable(m) {
 		n.want(m)
 	}
 }
@@ -215,7 +221,7 @@ func (n *Node) left(a *active) {
 // needed says whether there was data lately, or the tunnel could not be made again.
 // Two sides see the same data at moments that differ by a tick each.
 func (n *Node) needed(a *active) bool {
-	return !n.link.up || a.endpoint.used.Load() || time.Since(a.idle.used) < n.idleAfter-2*tick
+	return !n.link.up && !a.ways.any() || a.endpoint.used.Load() || time.Since(a.idle.used) < n.idleAfter-2*tick
 }
 
 // again takes an active member's offer: it has nothing of the session before, or

@@ -17,6 +17,8 @@ type member struct {
 	online bool      // as the hub says
 	gone   time.Time // when it said that it is not; zero: it has not been online
 	door   *door
+	epoch  signaling.Epoch // the newest run of it that is known; 0: none is
+	beacon signaling.Beacon
 
 	active *active // nil: idle
 	before
@@ -31,7 +33,8 @@ type before struct {
 	shunned time.Time       // not to be a neighbour before
 	events  *peer.Events    // nil: there was nothing with it
 
-	wasOnline bool // as the events have it
+	wasOnline bool  // as the events have it
+	ways      *ways // where it may be; nil: nobody knows
 	limits
 }
 
@@ -49,20 +52,17 @@ func (n *Node) addMember(rec *signaling.SignedRecord) {
 	}
 	m := &member{record: rec, door: &door{node: rec.Node}}
 	n.members[rec.Node], n.newDoors = m, true
-	m.setOnline(n.present[rec.Node])
+	n.recall(m)
+	n.setOnline(m, n.present[rec.Node])
 	n.seek = time.Time{}
 }
 
-// setOnline takes whether the peer is there: under an epoch, or 0. A session that
-// nothing proves yet is not told: it would make an offer of its own.
+// setOnline notes whether the member is at the hub: under an epoch, or 0.
 func (m *member) setOnline(epoch signaling.Epoch) {
 	if m.online && epoch == 0 {
 		m.gone = time.Now()
 	}
 	m.online = epoch != 0
-	if m.active != nil && m.active.idle.proved {
-		m.active.session.SetOnline(m.online, epoch)
-	}
 }
 
 // removeMember ends the tunnel to a node, and forgets its keys.
@@ -89,6 +89,7 @@ func (n *Node) setDoors() {
 		return
 	}
 	n.newDoors = false
+	n.sealed.setMembers(n.records())
 	doors := newDoors(len(n.members))
 	for _, m := range n.members {
 		for _, a := range n.addresses(m) {
@@ -118,6 +119,7 @@ func (n *Node) poll(now time.Time) {
 	n.pollAwake(now)
 	n.pollActive(now)
 	n.tellPresence(now)
+	n.pollKnown(now)
 	n.tunnel.gate.expire(now)
 	if now.After(n.renew) && !n.renew.IsZero() && n.hub.Send(&signaling.Credentials{}) {
 		n.renew = now.Add(time.Minute)
@@ -131,14 +133,16 @@ func (n *Node) poll(now time.Time) {
 	if n.ready.told && now.Sub(n.sync.saved) > saveEvery {
 		n.saveMembers()
 	}
-	if n.ready.check(now, n.pending()) {
+	if n.ready.check(now, n.pending(now)) {
 		n.cfg.Ready()
 	}
 }
 
 func (n *Node) pollActive(now time.Time) {
 	n.count(now)
+	n.pollReachable(now)
 	for _, a := range n.active {
+		n.noteWorked(now, a)
 		n.pollRefused(now, a)
 		n.pollIdle(now, a)
 	}
@@ -238,10 +242,11 @@ func (n *Node) tellPath(m *active) {
 }
 
 // pending counts the members that are online and wanted, and not connected yet.
-func (n *Node) pending() int {
+// Those of whom nobody says that they are there have a second.
+func (n *Node) pending(now time.Time) int {
 	count := 0
 	for _, m := range n.active {
-		if m.online && m.heard.IsZero() {
+		if m.heard.IsZero() && (m.online || m.told && now.Sub(m.idle.since) < hopeAtStart) {
 			count++
 		}
 	}

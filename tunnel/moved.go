@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/p2ptun/p2ptun/tun"
 )
@@ -11,6 +12,7 @@ import (
 // networkChanged takes what tun.Watch tells, on its goroutine. Where the addresses
 // are the same, the sessions have to be told that the network is another.
 func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
+	n.moved.Store(time.Now().UnixNano())
 	d.bind.NetworkChanged() // before anything is sent for the change
 	if !d.underlay.SetAddresses(addrs) && why != "" {
 		d.underlay.Changed(why)
@@ -31,6 +33,8 @@ func (n *Node) networkMoved(d *device, has func(netip.Addr) bool) {
 	default:
 	}
 	n.hub.Moved(has)
+	d.lan.changed()
+	n.moved.Store(time.Now().UnixNano())
 }
 
 // hasAddress says whether any interface has the address: also one that peers

@@ -31,6 +31,13 @@ const (
 	// average it is as many as a node has neighbours.
 	keptByMost = 12
 
+	// Without the hub nobody says who is there. Who does not answer in hopeFor is
+	// taken for one who is not, and others are tried as well; so many of them at
+	// once.
+	hopeFor     = 3 * time.Second
+	hopeAtStart = time.Second // that `up` waits for them
+	maxHoped    = 24
+
 	// shunFor is how long a neighbour that was lost is not chosen again.
 	shunFor = time.Minute
 )
@@ -92,32 +99,35 @@ func (n *Node) pollNeighbours(now time.Time) {
 			n.forsake(a)
 		}
 	}
+	if alone := n.alone(now); alone != n.lone {
+		n.lone, n.seek = alone, time.Time{}
+	}
 	n.chooseNeighbours(now)
 }
 
-// chooseNeighbours draws as many as are missing of those that are online. It
-// looks when somebody came or was lost, and now and then.
+// chooseNeighbours draws as many as are missing of those that are online, and
+// without the hub of those that it knows an address of. It looks when somebody came
+// or was lost, and now and then.
 func (n *Node) chooseNeighbours(now time.Time) {
 	if now.Before(n.seek) || n.lapsed {
 		return
 	}
 	n.seek = now.Add(shunFor)
-	missing := n.neighbours
-	for _, a := range n.active {
-		if !a.idle.kept.IsZero() {
-			missing--
-		}
-	}
+	missing := n.missingNeighbours(now)
 	if missing <= 0 {
 		return
 	}
 	var some []config.NodeKey
-	for node, epoch := range n.present {
-		if m := n.members[node]; m != nil && epoch != 0 && m.eligible(now) {
+	for node, m := range n.members {
+		if m.eligible(now) && (n.present[node] != 0 || n.lone && m.ways != nil && m.ways.any()) {
 			some = append(some, node)
 		}
 	}
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	if n.lone && len(some) > 0 && !n.sought {
+		n.sought = true
+		n.progress("looking for members without the hub, where they were last")
+	}
 	for _, node := range some[:min(missing, len(some))] {
 		if a := n.activate(n.members[node]); a != nil {
 			n.prove(a)
@@ -125,6 +135,24 @@ func (n *Node) chooseNeighbours(now time.Time) {
 			a.tellKept(0)
 		}
 	}
+}
+
+// missingNeighbours is how many are to be drawn.
+func (n *Node) missingNeighbours(now time.Time) int {
+	missing, hoped := n.neighbours, 0
+	for _, a := range n.active {
+		switch {
+		case a.idle.kept.IsZero():
+		case !n.lone || !a.heard.IsZero() || now.Sub(a.idle.kept) < hopeFor:
+			missing--
+		default:
+			hoped++
+		}
+	}
+	if n.lone {
+		n.seek = now.Add(hopeFor)
+	}
+	return min(missing, maxHoped-hoped)
 }
 
 // eligible says whether a member can become a neighbour.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -24,6 +25,7 @@ type Config struct {
 	Interface string       // name of the TUN interface
 	Port      uint16       // UDP port; 0: the one kept in Node, else a random one
 	RelayOnly bool         // offer and take relayed candidates alone
+	NoLAN     bool         // members on one LAN do not look for each other by beacons
 	NoGSO     bool         // packets pass the kernel one by one, UDP's and the interface's
 	Log       *slog.Logger
 
@@ -53,6 +55,11 @@ type Node struct {
 	calls  chan func()            // into the loop
 	ended  chan struct{}          // closed when the loop takes no more calls
 	keys   *config.KeyStore
+	sealed *datagrams
+	passes chan errand   // into the loop: what mutual peers are to pass on
+	nearby chan nearby   // beacons of members
+	soon   chan struct{} // holds one signal while there are offers that pollWays may have to send
+	moved  atomic.Int64  // when this machine's network changed last, Unix nanoseconds
 
 	// Owned by the loop.
 	node    *config.Node
@@ -79,6 +86,11 @@ type Node struct {
 	hearing *rate.Limiter // of statements that are new to us, from the hub
 	lapsed  bool          // this machine's membership has ended, and it was told
 	offers  map[*handover]bool
+	asking  *rate.Limiter // of mutual peers
+	known   knownPeers
+	near    int  // peers that were heard lately
+	lone    bool // there is no hub
+	sought  bool // and progress told that members are looked for without it
 
 	guests    map[config.NodeKey]guest
 	byJoin    sync.Map      // of node keys: what is sealed for them goes as join messages. Not the loop's
@@ -132,6 +144,10 @@ func New(cfg Config) (*Node, error) {
 		hearing: rate.NewLimiter(500, 100_000),
 		noise:   rate.Sometimes{First: 3, Interval: time.Minute},
 		offers:  make(map[*handover]bool),
+		asking:  rate.NewLimiter(askRate, askBurst),
+		passes:  make(chan errand, askBurst),
+		nearby:  make(chan nearby, 16),
+		soon:    make(chan struct{}, 1),
 
 		idleAfter: linkedOr(linkedIdleAfter, time.ParseDuration, idleAfter), neighbours: linkedOr(linkedNeighbours, strconv.Atoi, neighbours),
 		self: &signaling.Self{
@@ -142,6 +158,8 @@ func New(cfg Config) (*Node, error) {
 	if err := n.loadMembers(); err != nil {
 		return nil, err
 	}
+	n.loadKnown()
+	n.sealed = newDatagrams(n.self, n.node.WireGuard, n.log)
 	if n.keys, err = cfg.Dir.OpenKeys(cfg.Log); err != nil {
 		n.log.Warn(err.Error())
 	}
@@ -231,6 +249,7 @@ func (n *Node) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	n.over = nil
+	var widen <-chan time.Time // nil: no offer waits
 	for n.over == nil {
 		n.setDoors()
 		select {
@@ -240,6 +259,18 @@ func (n *Node) loop(ctx context.Context) error {
 			n.handle(m)
 		case call := <-n.calls:
 			call()
+		case a := <-n.sealed.arrived:
+			n.arrived(a)
+		case b := <-n.nearby:
+			n.hearBeacon(b)
+		case p := <-n.passes:
+			n.ask(p)
+		case <-n.soon:
+			if widen == nil {
+				widen = time.After(widenAfter)
+			}
+		case now := <-widen:
+			widen = n.pollWays(now)
 		case <-n.tunnel.gate.wanted:
 			n.wanted()
 		case <-timer.C:

@@ -162,7 +162,7 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	}
 	sum := m.traffic
 	at := standing{
-		now: now, name: p.Name, hub: n.link.up, online: m.online, offline: m.gone,
+		now: now, name: p.Name, hub: n.link.up, way: !n.link.up && n.reachable(m), online: m.online, offline: m.gone,
 		relayOnly: n.cfg.RelayOnly, mapping: n.tunnel.underlay.Mapping(),
 	}
 	if m.active != nil {

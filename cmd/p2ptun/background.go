@@ -81,7 +81,7 @@ func backgroundCommand(o *upOptions, t tokens) (*exec.Cmd, error) {
 // here, files by absolute names, and for its standard input what is secret.
 func childArgs(o *upOptions, t tokens) (args []string, secret string, err error) {
 	args = []string{"up", "--foreground",
-		"--interface", o.Interface, "--port", fmt.Sprint(o.Port), fmt.Sprintf("--relay-only=%t", o.RelayOnly), fmt.Sprintf("--no-gso=%t", o.NoGSO),
+		"--interface", o.Interface, "--port", fmt.Sprint(o.Port), fmt.Sprintf("--relay-only=%t", o.RelayOnly), fmt.Sprintf("--no-gso=%t", o.NoGSO), fmt.Sprintf("--no-lan=%t", o.NoLAN),
 		"--relay", "", "--log-level", o.log.level, "--log-format", o.log.format}
 	for _, f := range [][2]string{{"--state", o.State}, {"--socket", o.Socket}, {"--config", o.configFile}} {
 		abs, err := filepath.Abs(f[1])

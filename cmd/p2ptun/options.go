@@ -36,6 +36,7 @@ func parseUp(args []string) (*upOptions, error) {
 	fs.StringVar(&o.Socket, "socket", "", "`PATH` of the control socket (default /run/p2ptun/<interface>.sock)")
 	port := fs.Uint("port", 0, "UDP port `N` (default: drawn once, then kept)")
 	fs.BoolVar(&o.NoGSO, "no-gso", false, "pass packets to the kernel one by one, for one that gets many at a time wrong")
+	fs.BoolVar(&o.NoLAN, "no-lan", false, "neither tell other members on a LAN where this machine is, nor hear them")
 	fs.BoolVar(&o.RelayOnly, "relay-only", false, "use relays alone, and hide this machine's addresses from peers")
 	fs.Var((*list)(&o.Relay), "relay", "use this relay as well: `URI` turn:USER:PASSWORD@HOST:PORT, or @FILE or - with one in each line; may be repeated")
 	o.log.add(fs)
@@ -110,6 +111,9 @@ func (o *upOptions) merge(f config.File, fs *flag.FlagSet) {
 	}
 	if !given(fs, "no-gso") {
 		o.NoGSO = f.NoGSO
+	}
+	if !given(fs, "no-lan") {
+		o.NoLAN = f.NoLAN
 	}
 	if !given(fs, "relay-only") {
 		o.RelayOnly = f.RelayOnly

@@ -79,7 +79,7 @@ func (s *session) open(e env, o *upOptions, ready func()) (*tunnel.Node, error) 
 		return nil, err
 	}
 	return tunnel.New(tunnel.Config{
-		Dir: s.dir, Node: s.node, Interface: o.Interface, Port: o.Port, RelayOnly: o.RelayOnly, NoGSO: o.NoGSO, Relays: o.relays, Log: logger,
+		Dir: s.dir, Node: s.node, Interface: o.Interface, Port: o.Port, RelayOnly: o.RelayOnly, NoGSO: o.NoGSO, NoLAN: o.NoLAN, Relays: o.relays, Log: logger,
 		Progress: func(line string) { fmt.Fprintln(e.stderr, line) },
 		Ready:    ready,
 	})
