@@ -72,9 +72,13 @@ func NewDatagramKeys(self *Self, private config.WireGuardPrivateKey, remote *Rec
 	if err != nil {
 		return nil, err
 	}
+	secret, err := hkdf.Extract(sha256.New, shared, self.Network[:])
+	if err != nil {
+		return nil, err
+	}
 	derive := func(from, to config.NodeKey) (d direction) {
 		info := slices.Concat([]byte("p2ptun/v1/datagram\x00"), from[:], to[:])
-		b, err := hkdf.Key(sha256.New, shared, self.Network[:], string(info), 4+len(d.key))
+		b, err := hkdf.Expand(sha256.New, secret, string(info), 4+len(d.key))
 		if err != nil {
 			panic(err) // only a length out of range
 		}
