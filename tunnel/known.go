@@ -9,9 +9,10 @@ import (
 )
 
 // Where the members were last is on disk, so that a machine that starts without
-// the hub finds them. It is written seldom: it costs little to lose the newest.
+// the hub finds them. What is known of a member at all is written soon, the rest
+// seldom: it costs little to lose the newest.
 const (
-	saveKnownSoon  = 2 * time.Second // after a change
+	saveKnownSoon  = 200 * time.Millisecond // after a change
 	saveKnownEvery = 30 * time.Second
 )
 
@@ -19,6 +20,7 @@ const (
 type knownPeers struct {
 	loaded  map[config.NodeKey]config.KnownPeer
 	changed time.Time // first, since the last time it was written; zero: nothing did
+	first   bool      // an address of a member that had none is among it
 	saved   time.Time
 }
 
@@ -71,13 +73,14 @@ func (n *Node) noteWorked(now time.Time, a *active) {
 	}
 	relayed := a.session.Snapshot().Remote.Type == peer.Relayed
 	if a.whereabouts().worked(config.KnownAddress{Address: p.Remote, Relayed: relayed, Seen: a.heard.UTC().Truncate(time.Second)}) {
+		n.known.first = n.known.first || len(a.ways.known()) == 1
 		n.noteKnown(now)
 	}
 }
 
 // pollKnown writes what has changed, when it is time.
 func (n *Node) pollKnown(now time.Time) {
-	if c := n.known.changed; !c.IsZero() && now.Sub(c) >= saveKnownSoon && now.Sub(n.known.saved) >= saveKnownEvery {
+	if c := n.known.changed; !c.IsZero() && now.Sub(c) >= saveKnownSoon && (n.known.first || now.Sub(n.known.saved) >= saveKnownEvery) {
 		n.saveKnown(now)
 	}
 }
