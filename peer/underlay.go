@@ -50,6 +50,11 @@ type UnderlayConfig struct {
 	// tunnels. Nil: all are. It is called from any goroutine.
 	Allow func(netip.Addr) bool
 
+	// OnSuspect is told that a path seems to carry nothing, twice a second at most,
+	// or that the NAT has another address for this node: then what passed through
+	// it before is lost. From any goroutine; it must not block. Nil: nobody is told.
+	OnSuspect func(remapped bool)
+
 	// RelayOnly hides this node's addresses: it offers, and sends from,
 	// nothing but relays.
 	RelayOnly bool
@@ -64,6 +69,7 @@ type Underlay struct {
 	log       *slog.Logger
 	onRelayed func(*Relay, netip.AddrPort, []byte)
 	allow     func(netip.Addr) bool
+	onSuspect func(remapped bool)
 	relayOnly bool
 
 	drops  drops
@@ -110,12 +116,15 @@ var zeroAddr netip.Addr
 func NewUnderlay(c UnderlayConfig) *Underlay {
 	u := &Underlay{
 		socket: c.Socket, port: c.Port, log: c.Log, onRelayed: c.OnRelayed,
-		allow: c.Allow, relayOnly: c.RelayOnly,
+		allow: c.Allow, onSuspect: c.OnSuspect, relayOnly: c.RelayOnly,
 		reconcile: make(chan struct{}, 1),
 		mapper:    newMapper(),
 		found:     make(map[*server]found),
 		watchers:  make(map[*Peer]func()),
 		remaps:    rate.NewLimiter(rate.Every(remapEvery), remapBurst),
+	}
+	if u.onSuspect == nil {
+		u.onSuspect = func(bool) {}
 	}
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
@@ -253,6 +262,7 @@ func (u *Underlay) remapped() {
 		return
 	}
 	u.Changed("the NAT's address has changed")
+	u.onSuspect(true)
 }
 
 // wanted says whether there are sessions.
@@ -286,6 +296,7 @@ func (u *Underlay) suspect(now time.Time) {
 	u.mu.Unlock()
 	if due {
 		u.look()
+		u.onSuspect(false)
 	}
 }
 

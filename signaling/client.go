@@ -68,6 +68,7 @@ type Client struct {
 	presence []byte
 	kick     chan struct{} // ends a pause
 	suspect  chan struct{} // Probe was called
+	lost     atomic.Bool   // Renew was
 	probed   atomic.Int64  // when it last ended a pause, in Unix nanoseconds
 	hub      atomic.Pointer[config.Hub]
 	link     atomic.Pointer[link]   // nil: no connection
@@ -194,8 +195,9 @@ func (c *Client) Send(m Message) bool {
 func (c *Client) serve(ctx context.Context, l *link) (next *link, err error) {
 	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
 	ctx, cancel := context.WithCancel(ctx)
+	c.lost.Store(false) // said of the one before
 	select {
-	case <-c.suspect: // of the one before
+	case <-c.suspect:
 	default:
 	}
 	var work sync.WaitGroup

@@ -35,6 +35,13 @@ func (c *Client) Probe() {
 	}
 }
 
+// Renew is Probe for who knows that the connection is lost: what the hub may still
+// answer is not waited for.
+func (c *Client) Renew() {
+	c.lost.Store(true)
+	c.Probe()
+}
+
 // renew makes another connection when a probe of l has no answer, until l has
 // ended or ctx. It closes l when the new one is there.
 func (c *Client) renew(ctx context.Context, l *link, ended <-chan struct{}, renewed chan<- *link) {
@@ -47,7 +54,7 @@ func (c *Client) renew(ctx context.Context, l *link, ended <-chan struct{}, rene
 		case <-c.suspect:
 		}
 		began := time.Now()
-		for !c.answers(ctx, l, ended) {
+		for c.lost.Swap(false) || !c.answers(ctx, l, ended) {
 			l.leaving.Store(true)
 			if next, err := c.reach(ctx); err == nil {
 				renewed <- next

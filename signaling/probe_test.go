@@ -94,6 +94,19 @@ func TestClientProbes(t *testing.T) {
 			t.Fatalf("a connection that answers was given up: %d dials, %d events", len(l.dials), len(l.events))
 		}
 	})
+	// One that is known to be lost is not waited for, though it might answer.
+	inHubLab(t, 1, nil, func(l *hubLab) {
+		old := l.answer()
+		<-l.dials
+		old.echo()
+		synctest.Wait()
+		since := time.Now()
+		l.client.Renew()
+		l.accept()
+		if took := time.Since(since); took != 0 {
+			t.Errorf("another connection %v after Renew", took)
+		}
+	})
 	// A dead one is replaced, and nothing says that there was none.
 	inHubLab(t, 1, nil, func(l *hubLab) {
 		old := l.answer()

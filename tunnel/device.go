@@ -79,6 +79,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		Socket: d.bind, Port: port, Log: n.log, RelayOnly: n.cfg.RelayOnly,
 		OnRelayed: func(r *peer.Relay, from netip.AddrPort, b []byte) { d.bind.Relayed(r, from, b) },
 		Allow:     allow,
+		OnSuspect: n.suspectHub,
 	})
 	d.underlay.SetObserved(n.seen)
 	d.lan = n.newLAN(d, allow)

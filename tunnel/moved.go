@@ -37,6 +37,16 @@ func (n *Node) networkMoved(d *device, has func(netip.Addr) bool) {
 	n.moved.Store(time.Now().UnixNano())
 }
 
+// suspectHub has the connection to the hub looked at, where paths fail: what ended
+// them may have ended it as well.
+func (n *Node) suspectHub(remapped bool) {
+	if remapped {
+		n.hub.Renew()
+		return
+	}
+	n.hub.Probe()
+}
+
 // hasAddress says whether any interface has the address: also one that peers
 // are not told.
 func hasAddress(a netip.Addr) bool {
