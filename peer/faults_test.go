@@ -17,9 +17,9 @@ type ground struct {
 
 // The pairs of the fault table.
 const (
-	onPorts    = "port-port"
-	onRelay    = "symmetric-symmetric"
-	onLAN      = "LAN"
+	onPorts = "port-port"
+	onRelay = "symmetric-symmetric"
+	onLAN   = "LAN"
 )
 
 // inGround makes a pair of the kind that has been connected for a while, and runs f.

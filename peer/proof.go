@@ -32,6 +32,11 @@ func (l *loop) prove(now time.Time) {
 		l.event(now, slog.LevelInfo, "suspect: data waits for an answer "+l.path.place(), "path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
 	}
 	l.current.checks.doubt(!l.trial.suspect.IsZero() && !l.trial.theirs)
+	for _, g := range []*generation{l.current, l.next} {
+		if g != nil {
+			l.trial.under(later(g.made, g.started))
+		}
+	}
 	if l.trial.wantsSession(now) {
 		l.restartNow("data is not answered")
 	}

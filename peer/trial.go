@@ -133,6 +133,14 @@ func (t *trial) wantsSession(now time.Time) bool {
 	return true
 }
 
+// under takes that a session began at a time, for whatever reason and on whichever
+// side: the next is to be later by as much as another would be.
+func (t *trial) under(began time.Time) {
+	if !t.since.IsZero() {
+		t.session = later(t.session, began.Add(sessionMin))
+	}
+}
+
 // at is when waits or tries has to be called again at the latest, where data waits
 // since then; zero: not.
 func (t *trial) at(since time.Time, rtt time.Duration) (at time.Time) {
