@@ -69,6 +69,7 @@ type loop struct {
 	doubts   doubts
 	flowed   time.Time // when there was data last
 	heard    time.Time // when the peer has heard data on the path
+	leftAt   time.Time // when the data left of which the loop was told last
 	unheard  time.Time // the first data on the path that it has not, as far as is known
 	proofAt  time.Time // when a trial last ended with a proof
 	spreadTo []Path

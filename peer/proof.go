@@ -14,10 +14,8 @@ func (l *loop) prove(now time.Time) {
 	waiting := l.waiting(now)
 	if !waiting.IsZero() {
 		l.flowed = now
-		if l.unheard.IsZero() {
-			l.unheard = now
-		}
 	}
+	l.noteLeft(waiting)
 	if l.current == nil {
 		l.trial = trial{}
 		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= 2*patience(l.path.rtt) {
@@ -47,6 +45,15 @@ func (l *loop) prove(now time.Time) {
 			l.p.cfg.Underlay.suspect(now)
 		}
 		l.p.cfg.Tunnel.Probe()
+	}
+}
+
+// noteLeft notes data that left on the path, whether an answer to it waits still or has
+// come meanwhile, by which way ever: what the peer sends shows nothing of ours.
+func (l *loop) noteLeft(waiting time.Time) {
+	left := later(time.Unix(0, l.p.left.Load()), waiting)
+	if l.unheard.IsZero() && left.After(l.leftAt) {
+		l.leftAt, l.unheard = left, later(left, l.movedAt)
 	}
 }
 
@@ -91,9 +98,7 @@ func (l *loop) judge(now time.Time) {
 	if waiting := l.p.cfg.Tunnel.Waiting(); !waiting.IsZero() && !path.heard.Before(waiting) {
 		l.p.cfg.Tunnel.Answered()
 	}
-	if l.refutes(path) && l.trial.refuted(now) {
-		l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
-	}
+	l.refute(path, now)
 	// What answers as well has had the same small packets to carry.
 	var open time.Duration
 	var dead []choice
@@ -117,13 +122,23 @@ func (l *loop) judge(now time.Time) {
 	clear(l.tried)
 }
 
-// refutes says whether the receipts of the path show that the peer has not heard
+// refute looks whether the receipts of the path show that the peer has not heard
 // what was sent on it in a time in which it must have.
-func (l *loop) refutes(path choice) bool {
+func (l *loop) refute(path choice, now time.Time) {
 	if !path.heard.Before(l.unheard) {
 		l.unheard = time.Time{}
 	}
-	return !l.unheard.IsZero() && path.told.Add(-path.rtt/2).Sub(l.unheard) >= 2*patience(path.rtt)
+	if l.unheard.IsZero() {
+		return
+	}
+	switch lost, p := path.told.Add(-path.rtt/2).Sub(l.unheard), patience(path.rtt); {
+	case lost >= 2*p:
+		if l.trial.refuted(now) {
+			l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
+		}
+	case lost >= p:
+		l.trial.begin(now)
+	}
 }
 
 // verdict is what the proof says of the pairs of current.
