@@ -69,8 +69,8 @@ type loop struct {
 	doubts   doubts
 	flowed   time.Time // when there was data last
 	heard    time.Time // when the peer has heard data on the path
-	leftAt   time.Time // when the data left of which the loop was told last
-	unheard  time.Time // the first data on the path that it has not, as far as is known
+	armedAt  time.Time // when it was asked last to be told of data
+	unheard  unheard   // data on the path that it has not
 	proofAt  time.Time // when a trial last ended with a proof
 	spreadTo []Path
 	tried    map[Path]bool // in this trial: small packets left by them
@@ -218,7 +218,7 @@ func (l *loop) choose(now time.Time) {
 	l.path, l.hasPath = c, true
 	l.upgrade.relayed(!c.direct(), now)
 	if moved {
-		l.movedAt, l.unheard = now, time.Time{}
+		l.movedAt, l.unheard, l.heard = now, nil, time.Time{}
 		l.moved(now, old, had)
 		l.p.cfg.OnPath(c.path())
 		l.resize()

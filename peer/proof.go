@@ -9,13 +9,14 @@ import (
 // flowFor is how long after data waited last there counts as being some.
 const flowFor = 2 * time.Second
 
+// armEvery is the least time between two times that the loop is told of data.
+const armEvery = 100 * time.Millisecond
+
 // prove watches whether data passes on the path, and acts where it does not.
 func (l *loop) prove(now time.Time) {
-	waiting := l.waiting(now)
-	if !waiting.IsZero() {
-		l.flowed = now
-	}
-	l.noteLeft(waiting)
+	l.arm(now)
+	waiting := l.waiting()
+	l.noteLeft(waiting, now)
 	if l.current == nil {
 		l.trial = trial{}
 		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= 2*patience(l.path.rtt) {
@@ -48,23 +49,32 @@ func (l *loop) prove(now time.Time) {
 	}
 }
 
-// noteLeft notes data that left on the path, whether an answer to it waits still or has
-// come meanwhile, by which way ever: what the peer sends shows nothing of ours.
-func (l *loop) noteLeft(waiting time.Time) {
+// arm has data that leaves told again. Not at once, or a busy tunnel would keep the
+// loop as busy.
+func (l *loop) arm(now time.Time) {
+	if !l.p.armed.Load() && now.Sub(l.armedAt) >= armEvery {
+		l.armedAt = now
+		l.p.armed.Store(true)
+	}
+}
+
+// noteLeft notes data that has left on the path, whether the answer to it waits still
+// or has come meanwhile: what the peer sends shows nothing of what it gets.
+func (l *loop) noteLeft(waiting, now time.Time) {
 	left := later(time.Unix(0, l.p.left.Load()), waiting)
-	if l.unheard.IsZero() && left.After(l.leftAt) {
-		l.leftAt, l.unheard = left, later(left, l.movedAt)
+	l.flowed = later(l.flowed, left)
+	if !waiting.IsZero() {
+		l.flowed = now
+	}
+	if left.After(l.heard) && !left.Before(l.movedAt) {
+		l.unheard.left(left)
 	}
 }
 
 // waiting is since when data waits on this path. Which data a path carried that is
 // gone by now says nothing of the present one.
-func (l *loop) waiting(now time.Time) time.Time {
+func (l *loop) waiting() time.Time {
 	since := l.p.cfg.Tunnel.Waiting()
-	if since.IsZero() {
-		l.p.armed.Store(true)
-		since = l.p.cfg.Tunnel.Waiting() // it may have begun meanwhile
-	}
 	if since.IsZero() || !l.hasPath {
 		return time.Time{}
 	}
@@ -125,16 +135,15 @@ func (l *loop) judge(now time.Time) {
 // refute looks whether the receipts of the path show that the peer has not heard
 // what was sent on it in a time in which it must have.
 func (l *loop) refute(path choice, now time.Time) {
-	if !path.heard.Before(l.unheard) {
-		l.unheard = time.Time{}
-	}
-	if l.unheard.IsZero() {
+	l.unheard.heard(path.heard)
+	since := l.unheard.since()
+	if since.IsZero() {
 		return
 	}
-	switch lost, p := path.told.Add(-path.rtt/2).Sub(l.unheard), patience(path.rtt); {
+	switch lost, p := path.told.Add(-path.rtt/2).Sub(since), patience(path.rtt); {
 	case lost >= 2*p:
 		if l.trial.refuted(now) {
-			l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
+			l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(since), "remote", path.key.remote, "rtt", path.rtt)
 		}
 	case lost >= p:
 		l.trial.begin(now)
@@ -179,12 +188,16 @@ const maxSpread = 6
 
 // proveAt is when prove or spread has to look again; zero: not, as things stand.
 func (l *loop) proveAt(now time.Time) time.Time {
-	waiting := l.waiting(now)
-	if l.current == nil {
-		if waiting.IsZero() {
-			return time.Time{}
-		}
-		return later(waiting.Add(2*patience(l.path.rtt)), now.Add(tryEvery))
+	waiting := l.waiting()
+	var at time.Time
+	if !l.p.armed.Load() {
+		at = l.armedAt.Add(armEvery)
 	}
-	return sooner(l.trial.at(waiting, l.path.rtt), l.spreadAt)
+	if l.current != nil {
+		return sooner(at, sooner(l.trial.at(waiting, l.path.rtt), l.spreadAt))
+	}
+	if !waiting.IsZero() {
+		at = sooner(at, later(waiting.Add(2*patience(l.path.rtt)), now.Add(tryEvery)))
+	}
+	return at
 }
