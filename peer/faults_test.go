@@ -97,7 +97,10 @@ type fault struct {
 const (
 	soon    = time.Second            // the goal of issue 5
 	nothing = 100 * time.Millisecond // 5 packets of the 50 in a second
-	hubSoon = 2 * time.Second        // after its return
+
+	// A relay that has lost an allocation, or knows this node by another address now,
+	// is silent about it: that is what it takes to find out, and to get another.
+	hubSoon = verifyFor + 800*time.Millisecond
 )
 
 var faults = []fault{

@@ -260,19 +260,21 @@ func (s *plug) WriteTo(b []byte, addr net.Addr) (int, error) {
 	w, now, to := s.world, time.Now(), canonical(addr.(*net.UDPAddr).AddrPort())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	from := s.addr
+	from, x := s.addr, &w.weather
+	near := w.plugs[to]
+	delay := x.delay + x.far[to.Addr()]
 	switch {
 	case s.down:
 		return len(b), nil
-	case s.router != nil && to.Addr().IsPrivate():
-		if near := w.plugs[to]; near != nil && near.router == s.router {
-			w.later(hop, bytes.Clone(b), from, to)
-		}
+	case near != nil && s.router != nil && near.router == s.router:
+		delay = hop
+	case s.router != nil && (to.Addr().IsPrivate() || to.Addr() == s.router.addr): // no hairpin
 		return len(b), nil
 	case s.router != nil:
 		from = s.router.leave(from, to, now)
+	default:
+		delay += x.far[from.Addr()]
 	}
-	x := &w.weather
 	if x.drop != nil && x.drop(from, to, b) {
 		return len(b), nil
 	}
@@ -284,11 +286,11 @@ func (s *plug) WriteTo(b []byte, addr net.Addr) (int, error) {
 		if w.rand.Float64() < x.loss {
 			continue
 		}
-		delay := x.delay + x.far[from.Addr()] + x.far[to.Addr()]
+		late := delay
 		if x.jitter > 0 {
-			delay += time.Duration(w.rand.Int64N(int64(x.jitter)))
+			late += time.Duration(w.rand.Int64N(int64(x.jitter)))
 		}
-		w.later(delay, bytes.Clone(b), from, to)
+		w.later(late, bytes.Clone(b), from, to)
 	}
 	return len(b), nil
 }
