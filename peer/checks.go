@@ -20,9 +20,6 @@ const (
 	eagerChecks = 5
 	sparseWait  = time.Second
 
-	// lostAfter is when a check without an answer counts as lost.
-	lostAfter = 800 * time.Millisecond
-
 	// maxRemotes bounds the addresses one session of a peer may check from.
 	maxRemotes = 64
 )
@@ -213,8 +210,8 @@ func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pairLocked(k)
-	if lost := p.sent; lost.After(p.valid) && now.Sub(lost) >= lostAfter {
-		p.missed()
+	if !p.valid.IsZero() { // before, it is holes that are missing, and not packets
+		p.asked(now)
 	}
 	p.sent = now
 	p.tries++
@@ -236,7 +233,7 @@ func (s *checks) answered(k pairKey, now time.Time, rtt time.Duration) {
 	s.mu.Lock()
 	p := s.pairLocked(k)
 	p.valid, p.outdated = now, false
-	p.quality.answered(rtt)
+	p.quality.answered(now, rtt)
 	s.mu.Unlock()
 	s.changed()
 }

@@ -22,6 +22,7 @@ type choice struct {
 	told       time.Time     // when the newest receipt came
 	heard      time.Time     // when the peer has heard data on it
 	rtt        time.Duration // smoothed
+	loss       float64       // of checks, smoothed
 	cost       time.Duration // what round trip and loss make of it
 	rank       uint64        // RFC 8445 section 6.1.2.3, without the role's bit
 }
@@ -39,6 +40,8 @@ func (c choice) relays() (n int) {
 
 // direct says that neither end of the pair is a relay.
 func (c choice) direct() bool { return c.relays() == 0 }
+
+func (c choice) patience() patience { return patienceOf(c.rtt, c.loss) }
 
 func (c choice) path() Path { return c.key.path() }
 
@@ -181,6 +184,6 @@ func (s *checks) describeLocked(k pairKey, p *pair, now time.Time) choice {
 	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
 	return choice{
 		key: k, remoteType: remote.typ, nominated: selected != nil && selected.fresh(now),
-		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, cost: p.cost(), rank: lo<<32 + 2*hi,
+		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, loss: p.loss, cost: p.cost(), rank: lo<<32 + 2*hi,
 	}
 }

@@ -73,8 +73,8 @@ type loop struct {
 	unheard  unheard   // data on the path that it has not
 	proofAt  time.Time // when a trial last ended with a proof
 	spreadTo []Path
-	tried    map[Path]bool // in this trial: small packets left by them
-	spreadAt time.Time     // when spread has to look again; zero: not
+	tried    map[Path]time.Time // since when small packets leave by them in this trial
+	spreadAt time.Time          // when spread has to look again; zero: not
 
 	changes int // of the underlay, that were acted on
 
@@ -83,7 +83,7 @@ type loop struct {
 }
 
 func newLoop(p *Peer) *loop {
-	return &loop{p: p, doubts: make(doubts), tried: make(map[Path]bool), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
+	return &loop{p: p, doubts: make(doubts), tried: make(map[Path]time.Time), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
 }
 
 func (l *loop) run(ctx context.Context) {

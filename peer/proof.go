@@ -18,16 +18,16 @@ func (l *loop) prove(now time.Time) {
 	waiting := l.waiting()
 	l.noteLeft(waiting, now)
 	if l.current == nil {
-		l.trial = trial{}
-		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= 2*patience(l.path.rtt) {
+		l.calm()
+		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= l.path.patience().suspect {
 			l.lostPath(now) // nobody is there to ask: a new session tells
 		}
 		return
 	}
-	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > 2*patience(l.path.rtt) {
+	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > l.path.patience().suspect {
 		l.trial.doubt(now)
 	}
-	if l.trial.waits(waiting, l.path.rtt, now) {
+	if l.trial.waits(waiting, l.path.patience(), now) {
 		l.event(now, slog.LevelInfo, "suspect: data waits for an answer "+l.path.place(), "path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
 	}
 	l.current.checks.doubt(!l.trial.suspect.IsZero() && !l.trial.theirs)
@@ -109,14 +109,7 @@ func (l *loop) judge(now time.Time) {
 		l.p.cfg.Tunnel.Answered()
 	}
 	l.refute(path, now)
-	// What answers as well has had the same small packets to carry.
-	var open time.Duration
-	var dead []choice
-	for _, c := range valid {
-		if l.tried[c.path()] && c.heard.Before(l.trial.since) && !l.doubts.avoid(c.path()) {
-			open, dead = max(open, patience(c.rtt)), append(dead, c)
-		}
-	}
+	dead, open := l.unproved(valid, now)
 	if !l.trial.proved(path.heard, open, now) {
 		return
 	}
@@ -128,7 +121,29 @@ func (l *loop) judge(now time.Time) {
 			l.event(now, slog.LevelInfo, "avoided: checks are answered but no data passes "+c.place(), "path answers checks and carries no data: avoided", "remote", c.key.remote)
 		}
 	}
-	l.trial, l.proofAt = trial{}, now
+	l.calm()
+	l.proofAt = now
+}
+
+// unproved returns what answers checks, has had small packets to carry in this trial
+// for as long as it takes, and did not; and whether there is some that had not yet.
+func (l *loop) unproved(valid []choice, now time.Time) (dead []choice, open bool) {
+	for _, c := range valid {
+		at, tried := l.tried[c.path()]
+		switch {
+		case !tried || !c.heard.Before(l.trial.since) || l.doubts.avoid(c.path()):
+		case now.Sub(at) >= c.patience().suspect:
+			dead = append(dead, c)
+		default:
+			open = true
+		}
+	}
+	return dead, open
+}
+
+// calm ends the trial.
+func (l *loop) calm() {
+	l.trial = trial{}
 	clear(l.tried)
 }
 
@@ -140,12 +155,12 @@ func (l *loop) refute(path choice, now time.Time) {
 	if since.IsZero() {
 		return
 	}
-	switch lost, p := path.told.Add(-path.rtt/2).Sub(since), patience(path.rtt); {
-	case lost >= 2*p:
+	switch lost, p := path.told.Add(-path.rtt/2).Sub(since), path.patience(); {
+	case lost >= p.suspect:
 		if l.trial.refuted(now) {
 			l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(since), "remote", path.key.remote, "rtt", path.rtt)
 		}
-	case lost >= p:
+	case lost >= p.try:
 		l.trial.begin(now)
 	}
 }
@@ -168,7 +183,9 @@ func (l *loop) spread(now time.Time) {
 			for _, c := range l.current.checks.validNow(now) {
 				if !c.valid.Before(l.trial.since) && len(paths) < maxSpread {
 					paths = append(paths, c.path())
-					l.tried[c.path()] = true
+					if _, known := l.tried[c.path()]; !known {
+						l.tried[c.path()] = now
+					}
 				}
 			}
 		} else if now.Sub(l.flowed) < flowFor {
@@ -194,10 +211,10 @@ func (l *loop) proveAt(now time.Time) time.Time {
 		at = l.armedAt.Add(armEvery)
 	}
 	if l.current != nil {
-		return sooner(at, sooner(l.trial.at(waiting, l.path.rtt), l.spreadAt))
+		return sooner(at, sooner(l.trial.at(waiting, l.path.patience()), l.spreadAt))
 	}
 	if !waiting.IsZero() {
-		at = sooner(at, later(waiting.Add(2*patience(l.path.rtt)), now.Add(tryEvery)))
+		at = sooner(at, later(waiting.Add(l.path.patience().suspect), now.Add(tryEvery)))
 	}
 	return at
 }
