@@ -330,7 +330,7 @@ func (s *checks) choose(k pairKey) {
 }
 
 func (p *pair) fresh(now time.Time) bool {
-	return !p.valid.IsZero() && !p.outdated && now.Sub(p.valid) < validFor
+	return !p.valid.IsZero() && !p.outdated && now.Sub(p.valid) < validFor && !p.fails(now)
 }
 
 // outdate ends the validity of pairs that have not answered since then, though all

@@ -23,6 +23,7 @@ type choice struct {
 	heard      time.Time     // when the peer has heard data on it
 	rtt        time.Duration // smoothed
 	loss       float64       // of checks, smoothed
+	silent     time.Time     // since when no check on it is answered; zero: the last was
 	cost       time.Duration // what round trip and loss make of it
 	rank       uint64        // RFC 8445 section 6.1.2.3, without the role's bit
 }
@@ -153,6 +154,17 @@ func (s *checks) validNow(now time.Time) []choice {
 	return s.validLocked(now)
 }
 
+// describe describes a pair, valid or not.
+func (s *checks) describe(k pairKey, now time.Time) (choice, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pairs[k]
+	if p == nil {
+		return choice{}, false
+	}
+	return s.describeLocked(k, p, now), true
+}
+
 // validLocked returns the valid pairs, best first. A relayed one that is late
 // against another is not among them, nor one whose server is silent while there
 // are others.
@@ -184,6 +196,6 @@ func (s *checks) describeLocked(k pairKey, p *pair, now time.Time) choice {
 	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
 	return choice{
 		key: k, remoteType: remote.typ, nominated: selected != nil && selected.fresh(now),
-		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, loss: p.loss, cost: p.cost(), rank: lo<<32 + 2*hi,
+		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, loss: p.loss, silent: p.silent(), cost: p.cost(), rank: lo<<32 + 2*hi,
 	}
 }

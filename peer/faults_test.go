@@ -144,25 +144,25 @@ var faults = []fault{
 	}, 0, nothing, hubSoon, nothing},
 	{"direct path black-holed for data", nil, func(g *ground) {
 		g.during(10*time.Second, func(x *weather) { x.drop = straight })
-	}, 0, soon, nothing, nothing},
+	}, 0, soon, nothing, soon},
 	{"black-holed for data one way", nil, func(g *ground) {
 		g.during(10*time.Second, func(x *weather) {
 			x.drop = func(from, to netip.AddrPort, b []byte) bool { return straight(from, to, b) && from.Addr() == g.ra.addr }
 		})
-	}, 0, soon, nothing, nothing},
+	}, 0, soon, nothing, soon},
 	{"black-holed for data the other way", nil, func(g *ground) {
 		g.during(10*time.Second, func(x *weather) {
 			x.drop = func(from, to netip.AddrPort, b []byte) bool { return straight(from, to, b) && from.Addr() == g.rb.addr }
 		})
-	}, 0, soon, nothing, nothing},
+	}, 0, soon, nothing, soon},
 	{"daemon killed, and up", nil, func(g *ground) { g.reborn(time.Second) }, time.Second, soon, soon, soon},
 	{"stopped for 10 s", nil, func(g *ground) {
 		g.cut(true, g.b.node)
 		time.Sleep(10 * time.Second)
 		g.cut(false, g.b.node)
 	}, 10 * time.Second, soon, hubSoon, soon},
-	{"30 % loss", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.loss = 0.3 }) }, 0, soon, soon, nothing},
-	{"200 ms jitter", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.jitter = 200 * time.Millisecond }) }, 0, soon, soon, nothing},
+	{"30 % loss", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.loss = 0.3 }) }, 0, soon, soon, soon},
+	{"200 ms jitter", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.jitter = 200 * time.Millisecond }) }, 0, soon, soon, soon},
 	{"reordering", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.jitter = 30 * time.Millisecond }) }, 0, nothing, nothing, nothing},
 	{"duplication", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.twice = 0.5 }) }, 0, nothing, nothing, nothing},
 }

@@ -100,7 +100,7 @@ func (l *loop) judge(now time.Time) {
 			l.event(now, slog.LevelInfo, "data passes again "+c.place(), "path carries data again", "remote", c.key.remote)
 		}
 	}
-	path, ok := find(valid, l.path.key)
+	path, ok := l.current.checks.describe(l.path.key, now)
 	if !ok {
 		return
 	}
@@ -148,14 +148,19 @@ func (l *loop) calm() {
 }
 
 // refute looks whether the receipts of the path show that the peer has not heard
-// what was sent on it in a time in which it must have.
+// what was sent on it in a time in which it must have; or whether there are none,
+// though asked for.
 func (l *loop) refute(path choice, now time.Time) {
 	l.unheard.heard(path.heard)
 	since := l.unheard.since()
 	if since.IsZero() {
 		return
 	}
-	switch lost, p := path.told.Add(-path.rtt/2).Sub(since), path.patience(); {
+	lost, p := path.told.Add(-path.rtt/2).Sub(since), path.patience()
+	if !path.silent.IsZero() {
+		lost = max(lost, now.Sub(later(since, path.silent).Add(path.rtt)))
+	}
+	switch {
 	case lost >= p.suspect:
 		if l.trial.refuted(now) {
 			l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(since), "remote", path.key.remote, "rtt", path.rtt)

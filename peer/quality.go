@@ -26,6 +26,11 @@ const (
 	// answer shows to be lost: a way that was gone for a while is not a lossy one.
 	maxOpen = 16
 	maxLost = 2
+
+	// So many checks without an answer, or up to twice as many where they get lost,
+	// in this time, and none of the others.
+	failing    = 6
+	failsAfter = time.Second
 )
 
 // asked takes that a check left.
@@ -51,6 +56,19 @@ func (q *quality) answered(now time.Time, rtt time.Duration) {
 		}
 	}
 	q.open = slices.DeleteFunc(q.open, func(left time.Time) bool { return !left.After(at) })
+}
+
+// silent is since when no check is answered; zero: the last was, or none left.
+func (q *quality) silent() time.Time {
+	if len(q.open) == 0 {
+		return time.Time{}
+	}
+	return q.open[0]
+}
+
+// fails says that so many checks have no answer that none is to be expected.
+func (q *quality) fails(now time.Time) bool {
+	return len(q.open) >= failing+int(failing*q.loss) && now.Sub(q.open[0]) >= q.rtt+failsAfter
 }
 
 // cost orders pairs: the shortest of the last round trips, which is what the network

@@ -34,6 +34,7 @@ type story struct {
 	storm    float64 // loss besides
 	dead     map[netip.AddrPort]bool
 	away     bool           // the hub
+	unseen   bool           // an address changed that only a STUN server can tell
 	untold   bool           // something changed that only the hub can tell of
 	undo     map[int]func() // what ends it, by the number of the mishap
 	changed  time.Time      // last
@@ -119,6 +120,7 @@ var mishaps = []mishap{
 		return func() {
 			delete(s.dead, at)
 			s.raise(at)
+			s.unseen = false
 			s.relaying = time.Now()
 			s.untold = s.untold || s.away
 		}
@@ -128,6 +130,7 @@ var mishaps = []mishap{
 // remapped notes that an address of a side is another.
 func (s *story) remapped() func() {
 	s.untold = s.untold || s.away
+	s.unseen = s.unseen || len(s.dead) == len(s.relays)
 	s.relaying = time.Now()
 	return nil
 }
@@ -230,7 +233,7 @@ func (s *story) straight() bool {
 // needs a relay.
 func (s *story) way(i int) (is, relayed bool) {
 	switch {
-	case s.down[0] || s.down[1] || s.untold:
+	case s.down[0] || s.down[1] || s.untold || s.unseen:
 		return false, false
 	case s.straight() && !s.hole[i]:
 		return true, false
