@@ -59,6 +59,15 @@ func (c choice) beats(d choice) bool {
 	return c.cost+max(fasterBy, d.cost/5) <= d.cost
 }
 
+// leads says that c, to which the path has moved from d, is still worth it. It takes
+// half of what the move took, so that the path does not go to and fro.
+func (c choice) leads(d choice) bool {
+	if c.relays() != d.relays() {
+		return c.relays() < d.relays()
+	}
+	return c.cost+max(fasterBy, d.cost/5)/2 <= d.cost
+}
+
 // returns says that c, which d has beaten, is about as fast again, and of a better
 // kind: the LAN, say, against the way around it.
 func (c choice) returns(d choice) bool {
@@ -101,7 +110,7 @@ func (s *checks) best(now time.Time, v verdict) (choice, bool) {
 	}
 	chosen, known := find(valid, s.chosen)
 	if c, ok := find(valid, s.selected); ok {
-		if known && chosen.beats(c) {
+		if known && chosen.leads(c) {
 			c = chosen
 		}
 		if !best.beats(c) {
