@@ -37,6 +37,8 @@ type checks struct {
 	// heard is when data of the peer's last came from an address; must not block.
 	heard func(*Relay, netip.AddrPort) time.Time
 
+	loss float64 // that pairs are taken to have before they have shown it; fixed
+
 	mu          sync.Mutex // guards all below
 	remoteUfrag string
 	remotePwd   string
@@ -199,7 +201,7 @@ func (s *checks) admits(addr netip.AddrPort) bool {
 func (s *checks) pairLocked(k pairKey) *pair {
 	p := s.pairs[k]
 	if p == nil {
-		p = &pair{}
+		p = &pair{quality: quality{loss: s.loss}}
 		s.pairs[k] = p
 	}
 	return p

@@ -18,7 +18,7 @@ func (l *loop) prove(now time.Time) {
 	waiting := l.waiting()
 	l.noteLeft(waiting, now)
 	if l.current == nil {
-		l.calm()
+		l.calm(now)
 		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= l.path.patience().suspect {
 			l.lostPath(now) // nobody is there to ask: a new session tells
 		}
@@ -121,7 +121,7 @@ func (l *loop) judge(now time.Time) {
 			l.event(now, slog.LevelInfo, "avoided: checks are answered but no data passes "+c.place(), "path answers checks and carries no data: avoided", "remote", c.key.remote)
 		}
 	}
-	l.calm()
+	l.calm(now)
 	l.proofAt = now
 }
 
@@ -142,8 +142,8 @@ func (l *loop) unproved(valid []choice, now time.Time) (dead []choice, open bool
 }
 
 // calm ends the trial.
-func (l *loop) calm() {
-	l.trial = trial{}
+func (l *loop) calm(now time.Time) {
+	l.trial = l.trial.over(now)
 	clear(l.tried)
 }
 

@@ -17,6 +17,7 @@ const (
 	giveUpFor  = 10 * time.Second // without data that waits, nothing is to be proved
 	sessionMin = time.Second      // between two sessions made for one trial, doubling
 	sessionMax = 10 * time.Second
+	quietFor   = 30 * time.Second // without one, the next is as the first
 )
 
 // trial is the proof of the path by data. It is pure.
@@ -66,7 +67,7 @@ func (t *trial) waits(since time.Time, p patience, now time.Time) (suspect bool)
 	switch {
 	case since.IsZero():
 		if !t.since.IsZero() && now.Sub(t.waited) >= giveUpFor {
-			*t = trial{}
+			*t = t.over(now)
 		}
 		return false
 	case now.Sub(since) < p.try:
@@ -116,6 +117,15 @@ func (t *trial) proved(heard time.Time, open bool, now time.Time) bool {
 		t.proof = now
 	}
 	return t.suspect.IsZero() || !open || now.Sub(t.proof) >= openFor
+}
+
+// over is what is left of a trial that ends: what it takes not to make session after
+// session for path after path.
+func (t *trial) over(now time.Time) trial {
+	if now.Sub(t.session) >= quietFor {
+		return trial{}
+	}
+	return trial{session: t.session, sessions: min(t.sessions, 2)}
 }
 
 // tries says whether the path is to be tried now.
