@@ -23,7 +23,7 @@ type choice struct {
 	heard      time.Time     // when the peer has heard data on it
 	rtt        time.Duration // smoothed
 	loss       float64       // of checks, smoothed
-	silent     time.Time     // since when no check on it is answered; zero: the last was
+	unanswered time.Time     // since when no check on it is answered; zero: the last was
 	cost       time.Duration // what round trip and loss make of it
 	rank       uint64        // RFC 8445 section 6.1.2.3, without the role's bit
 }
@@ -205,6 +205,6 @@ func (s *checks) describeLocked(k pairKey, p *pair, now time.Time) choice {
 	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
 	return choice{
 		key: k, remoteType: remote.typ, nominated: selected != nil && selected.fresh(now),
-		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, loss: p.loss, silent: p.silent(), cost: p.cost(), rank: lo<<32 + 2*hi,
+		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, loss: p.loss, unanswered: p.unanswered(), cost: p.cost(), rank: lo<<32 + 2*hi,
 	}
 }

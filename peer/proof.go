@@ -157,8 +157,8 @@ func (l *loop) refute(path choice, now time.Time) {
 		return
 	}
 	lost, p := path.told.Add(-path.rtt/2).Sub(since), path.patience()
-	if !path.silent.IsZero() {
-		lost = max(lost, now.Sub(later(since, path.silent).Add(path.rtt)))
+	if !path.unanswered.IsZero() {
+		lost = max(lost, now.Sub(later(since, path.unanswered).Add(path.rtt)))
 	}
 	switch {
 	case lost >= p.suspect:

@@ -58,8 +58,8 @@ func (q *quality) answered(now time.Time, rtt time.Duration) {
 	q.open = slices.DeleteFunc(q.open, func(left time.Time) bool { return !left.After(at) })
 }
 
-// silent is since when no check is answered; zero: the last was, or none left.
-func (q *quality) silent() time.Time {
+// unanswered is since when no check is answered; zero: the last was, or none left.
+func (q *quality) unanswered() time.Time {
 	if len(q.open) == 0 {
 		return time.Time{}
 	}

@@ -14,9 +14,9 @@ var (
 	seedFlag      = flag.Uint64("seed", 0, "the first of them")
 )
 
-// story is a random schedule: two nodes somewhere, and what happens to them. It is
+// tale is a random schedule: two nodes somewhere, and what happens to them. It is
 // the model as well: it knows whether there is a way that carries data.
-type story struct {
+type tale struct {
 	*world
 	rand  *rand.Rand
 	k     *link
@@ -53,25 +53,25 @@ type place struct {
 // or nil where it is over at once.
 type mishap struct {
 	name string
-	do   func(s *story, i int) (end func())
+	do   func(s *tale, i int) (end func())
 }
 
 var mishaps = []mishap{
-	{"conntrack flushed", func(s *story, i int) func() {
+	{"conntrack flushed", func(s *tale, i int) func() {
 		s.flush(s.places[i].router)
 		return s.remapped()
 	}},
-	{"NAT readdressed", func(s *story, i int) func() {
+	{"NAT readdressed", func(s *tale, i int) func() {
 		s.readdress(s.places[i].router)
 		return s.remapped()
 	}},
-	{"renumbered", func(s *story, i int) func() {
+	{"renumbered", func(s *tale, i int) func() {
 		p := &s.places[i]
 		p.host += 10
 		s.renumber(s.sides[i].node, fmt.Sprint(p.prefix, p.host))
 		return s.remapped()
 	}},
-	{"route moved", func(s *story, i int) func() {
+	{"route moved", func(s *tale, i int) func() {
 		p := &s.places[i]
 		p.router, _ = s.network(p.symmetric, p.open)
 		s.move(s.sides[i].node, p.router)
@@ -80,12 +80,12 @@ var mishaps = []mishap{
 		}
 		return s.remapped()
 	}},
-	{"daemon killed", func(s *story, i int) func() {
+	{"daemon killed", func(s *tale, i int) func() {
 		s.reborn(i, time.Duration(s.rand.IntN(2000))*time.Millisecond)
 		s.untold = s.untold || s.away
 		return nil
 	}},
-	{"link down", func(s *story, i int) func() {
+	{"link down", func(s *tale, i int) func() {
 		s.down[i] = true
 		s.cut(true, s.sides[i].node)
 		return func() {
@@ -93,23 +93,23 @@ var mishaps = []mishap{
 			s.cut(false, s.sides[i].node)
 		}
 	}},
-	{"data swallowed", func(s *story, i int) func() {
+	{"data swallowed", func(s *tale, i int) func() {
 		s.hole[i] = true
 		return func() { s.hole[i] = false }
 	}},
-	{"data swallowed both ways", func(s *story, i int) func() {
+	{"data swallowed both ways", func(s *tale, i int) func() {
 		s.hole = [2]bool{true, true}
 		return func() { s.hole = [2]bool{} }
 	}},
-	{"storm", func(s *story, _ int) func() {
+	{"storm", func(s *tale, _ int) func() {
 		s.blow(0.3)
 		return func() { s.blow(0) }
 	}},
-	{"hub away", func(s *story, _ int) func() {
+	{"hub away", func(s *tale, _ int) func() {
 		s.hub(false)
 		return func() { s.hub(true) }
 	}},
-	{"relay killed", func(s *story, _ int) func() {
+	{"relay killed", func(s *tale, _ int) func() {
 		at := s.relays[s.rand.IntN(len(s.relays))]
 		if s.dead[at] {
 			return nil
@@ -128,20 +128,20 @@ var mishaps = []mishap{
 }
 
 // remapped notes that an address of a side is another.
-func (s *story) remapped() func() {
+func (s *tale) remapped() func() {
 	s.untold = s.untold || s.away
 	s.unseen = s.unseen || len(s.dead) == len(s.relays)
 	s.relaying = time.Now()
 	return nil
 }
 
-func (s *story) blow(loss float64) {
+func (s *tale) blow(loss float64) {
 	s.storm = loss
 	s.change(func(w *weather) { w.loss = max(s.loss, loss) })
 }
 
 // hub takes the hub's signaling away, or brings it back.
-func (s *story) hub(up bool) {
+func (s *tale) hub(up bool) {
 	s.away = !up
 	s.untold = s.untold && !up
 	s.k.cut.Store(!up)
@@ -150,7 +150,7 @@ func (s *story) hub(up bool) {
 }
 
 // reborn kills the daemon of a side and starts it anew after a while.
-func (s *story) reborn(i int, down time.Duration) {
+func (s *tale) reborn(i int, down time.Duration) {
 	f, other := s.sides[i], s.sides[1-i]
 	cut := s.k.cut.Swap(true)
 	f.peer.Load().Sending() // the old one
@@ -165,8 +165,8 @@ func (s *story) reborn(i int, down time.Duration) {
 	}
 }
 
-// begin makes a story's network and its nodes.
-func (s *story) begin() {
+// begin makes a tale's network and its nodes.
+func (s *tale) begin() {
 	r := s.rand
 	s.dead, s.undo = make(map[netip.AddrPort]bool), make(map[int]func())
 	s.delay = time.Duration(1+r.IntN(75)) * time.Millisecond
@@ -213,7 +213,7 @@ func (s *story) begin() {
 }
 
 // swallows says whether a packet is data that is lost on the direct way.
-func (s *story) swallows(from, to netip.AddrPort, b []byte) bool {
+func (s *tale) swallows(from, to netip.AddrPort, b []byte) bool {
 	for i, p := range s.places {
 		if s.hole[i] && straight(from, to, b) &&
 			(from.Addr() == p.router.addr || from == s.sides[i].node.pc.(*plug).addr) {
@@ -224,14 +224,14 @@ func (s *story) swallows(from, to netip.AddrPort, b []byte) bool {
 }
 
 // straight says whether the sides can reach each other without a relay.
-func (s *story) straight() bool {
+func (s *tale) straight() bool {
 	p, q := s.places[0], s.places[1]
 	return p.router == q.router || p.open || q.open || !p.symmetric && !q.symmetric
 }
 
 // way says whether there is a way for data from a side to the other, and whether it
 // needs a relay.
-func (s *story) way(i int) (is, relayed bool) {
+func (s *tale) way(i int) (is, relayed bool) {
 	switch {
 	case s.down[0] || s.down[1] || s.untold || s.unseen:
 		return false, false
@@ -249,7 +249,7 @@ func (s *story) way(i int) (is, relayed bool) {
 // 1 s and some round trips. Over a relay each round trip is twice as long; and where
 // its allocation is lost, or the relay new, the node has to notice that it is.
 // Each of these may be lost several times.
-func (s *story) bound(relayed bool) time.Duration {
+func (s *tale) bound(relayed bool) time.Duration {
 	rtt := 2 * s.delay
 	d := 1200*time.Millisecond + 4*s.k.delay
 	if relayed {
@@ -264,7 +264,7 @@ func (s *story) bound(relayed bool) time.Duration {
 const relayBound = 15 * time.Second
 
 // due is when data has to flow from a side to the other; zero: it does not have to.
-func (s *story) due(i int) time.Time {
+func (s *tale) due(i int) time.Time {
 	is, relayed := s.way(i)
 	if !is || !s.talks[i] {
 		return time.Time{}
@@ -277,7 +277,7 @@ func (s *story) due(i int) time.Time {
 }
 
 // watch waits, and looks whether data flows where it has to.
-func (s *story) watch(d time.Duration) {
+func (s *tale) watch(d time.Duration) {
 	end := time.Now().Add(d)
 	for i, f := range s.sides {
 		at := s.due(1 - i)
@@ -301,10 +301,10 @@ func (s *story) watch(d time.Duration) {
 	}
 }
 
-func (s *story) now() time.Duration { return time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) }
+func (s *tale) now() time.Duration { return time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) }
 
 // step has something happen, or end.
-func (s *story) step() {
+func (s *tale) step() {
 	n, i := s.rand.IntN(len(mishaps)), s.rand.IntN(2)
 	if end := s.undo[n]; end != nil {
 		s.t.Logf("%v: %s ends", s.now(), mishaps[n].name)
@@ -320,7 +320,7 @@ func (s *story) step() {
 }
 
 // heal ends all that is the matter.
-func (s *story) heal() {
+func (s *tale) heal() {
 	for n := range mishaps {
 		if end := s.undo[n]; end != nil {
 			s.t.Logf("%v: %s ends", s.now(), mishaps[n].name)
@@ -332,7 +332,7 @@ func (s *story) heal() {
 }
 
 // calm is what must not happen while nothing does.
-func (s *story) calm() {
+func (s *tale) calm() {
 	const long = 30 * time.Second
 	var moves, sent [2]int
 	for i, f := range s.sides {
@@ -360,7 +360,7 @@ func (s *story) calm() {
 }
 
 // sizes looks at what must not grow.
-func (s *story) sizes(f *flow) {
+func (s *tale) sizes(f *flow) {
 	m := f.underlay.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -375,7 +375,7 @@ func TestSchedules(t *testing.T) {
 	for seed := *seedFlag; seed < *seedFlag+*schedulesFlag; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			inWorld(t, seed, func(w *world) {
-				s := &story{world: w, rand: rand.New(rand.NewPCG(seed, 6))}
+				s := &tale{world: w, rand: rand.New(rand.NewPCG(seed, 6))}
 				s.begin()
 				t.Logf("%v and %v, LAN %v, %d relays, %v, loss %.2f, jitter %v, talks %v", s.places[0], s.places[1],
 					s.places[0].router == s.places[1].router, len(s.relays), s.delay, s.loss, w.weather.jitter, s.talks)
