@@ -7,10 +7,12 @@ import (
 )
 
 // A pair gives way to another with as many relays when that is faster by a fifth and
-// 5 ms, or, of relayed ones, when it has not answered for so much longer.
+// 5 ms, or, of relayed ones, when it has not answered for so much longer. Where
+// packets get lost it takes that share of lossMargin.
 const (
-	fasterBy = 5 * time.Millisecond
-	lateBy   = 5 * time.Second
+	fasterBy   = 5 * time.Millisecond
+	lateBy     = 5 * time.Second
+	lossMargin = 300 * time.Millisecond
 )
 
 // choice is a valid pair, described.
@@ -56,7 +58,13 @@ func (c choice) beats(d choice) bool {
 	if c.relays() != d.relays() {
 		return c.relays() < d.relays()
 	}
-	return c.cost+max(fasterBy, d.cost/5) <= d.cost
+	return c.cost+c.margin(d) <= d.cost
+}
+
+// margin is by how much c has to be faster than d. What is known of loss is known
+// the less the more there is.
+func (c choice) margin(d choice) time.Duration {
+	return max(fasterBy, d.cost/5, time.Duration(max(c.loss, d.loss)*float64(lossMargin)))
 }
 
 // leads says that c, to which the path has moved from d, is still worth it. It takes
@@ -65,7 +73,7 @@ func (c choice) leads(d choice) bool {
 	if c.relays() != d.relays() {
 		return c.relays() < d.relays()
 	}
-	return c.cost+max(fasterBy, d.cost/5)/2 <= d.cost
+	return c.cost+c.margin(d)/2 <= d.cost
 }
 
 // returns says that c, which d has beaten, is about as fast again, and of a better

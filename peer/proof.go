@@ -193,8 +193,8 @@ func (l *loop) spread(now time.Time) {
 					}
 				}
 			}
-		} else if now.Sub(l.flowed) < flowFor {
-			paths, l.spreadAt = l.doubts.retry(now)
+		} else {
+			paths, l.spreadAt = l.doubts.retry(now, now.Sub(l.flowed) < flowFor)
 		}
 	}
 	paths = slices.DeleteFunc(paths, func(p Path) bool { return p == l.path.path() })

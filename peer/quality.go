@@ -27,8 +27,7 @@ const (
 	maxOpen = 16
 	maxLost = 2
 
-	// So many checks without an answer, or up to twice as many where they get lost,
-	// in this time, and none of the others.
+	// So many checks at least without an answer in this time: none will come.
 	failing    = 6
 	failsAfter = time.Second
 )
@@ -68,7 +67,7 @@ func (q *quality) unanswered() time.Time {
 
 // fails says that so many checks have no answer that none is to be expected.
 func (q *quality) fails(now time.Time) bool {
-	return len(q.open) >= failing+int(failing*q.loss) && now.Sub(q.open[0]) >= q.rtt+failsAfter
+	return len(q.open) >= max(failing, triesOf(q.loss)) && now.Sub(q.open[0]) >= q.rtt+failsAfter
 }
 
 // cost orders pairs: the shortest of the last round trips, which is what the network

@@ -54,11 +54,17 @@ type patience struct{ try, suspect time.Duration }
 // to be so many that it is not likely of all.
 func patienceOf(rtt time.Duration, loss float64) patience {
 	p := min(max(minTry, time.Duration(tryRTT*float64(rtt))), maxTry)
+	return patience{p, 2*p + time.Duration(triesOf(loss)-1)*tryAgain}
+}
+
+// triesOf is how many tries have to fail until it is not likely any more that they
+// were lost by the way.
+func triesOf(loss float64) int {
 	n := 1
 	for all := loss; all > unlikely && n < maxTries; all *= loss {
 		n++
 	}
-	return patience{p, 2*p + time.Duration(n-1)*tryAgain}
+	return n
 }
 
 // waits takes since when data waits (zero: it does not), but not for longer than
