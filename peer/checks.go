@@ -81,6 +81,7 @@ type pairKey struct {
 
 type pair struct {
 	sent  time.Time // newest request
+	asked time.Time // newest of our own, with a receipt
 	tries int       // requests so far
 	valid time.Time // newest authentic response; zero: none yet
 	quality
@@ -213,7 +214,10 @@ func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
 	defer s.mu.Unlock()
 	p := s.pairLocked(k)
 	if !p.valid.IsZero() { // before, it is holes that are missing, and not packets
-		p.asked(now)
+		p.left(now)
+	}
+	if role == nil {
+		p.asked = now
 	}
 	p.sent = now
 	p.tries++

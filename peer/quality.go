@@ -32,8 +32,8 @@ const (
 	failsAfter = time.Second
 )
 
-// asked takes that a check left.
-func (q *quality) asked(at time.Time) {
+// left takes that a check left.
+func (q *quality) left(at time.Time) {
 	q.open = append(q.open[max(0, len(q.open)+1-maxOpen):], at)
 }
 
