@@ -20,9 +20,6 @@ const (
 	eagerChecks = 5
 	sparseWait  = time.Second
 
-	// lostAfter is when a check without an answer counts as lost.
-	lostAfter = 800 * time.Millisecond
-
 	// maxRemotes bounds the addresses one session of a peer may check from.
 	maxRemotes = 64
 )
@@ -39,6 +36,8 @@ type checks struct {
 
 	// heard is when data of the peer's last came from an address; must not block.
 	heard func(*Relay, netip.AddrPort) time.Time
+
+	loss float64 // that pairs are taken to have before they have shown it; fixed
 
 	mu          sync.Mutex // guards all below
 	remoteUfrag string
@@ -82,6 +81,7 @@ type pairKey struct {
 
 type pair struct {
 	sent  time.Time // newest request
+	asked time.Time // newest of our own, with a receipt
 	tries int       // requests so far
 	valid time.Time // newest authentic response; zero: none yet
 	quality
@@ -202,7 +202,7 @@ func (s *checks) admits(addr netip.AddrPort) bool {
 func (s *checks) pairLocked(k pairKey) *pair {
 	p := s.pairs[k]
 	if p == nil {
-		p = &pair{}
+		p = &pair{quality: quality{loss: s.loss}}
 		s.pairs[k] = p
 	}
 	return p
@@ -213,8 +213,11 @@ func (s *checks) sent(k pairKey, now time.Time, role *ice.AttrControl) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pairLocked(k)
-	if lost := p.sent; lost.After(p.valid) && now.Sub(lost) >= lostAfter {
-		p.missed()
+	if !p.valid.IsZero() { // before, it is holes that are missing, and not packets
+		p.left(now)
+	}
+	if role == nil {
+		p.asked = now
 	}
 	p.sent = now
 	p.tries++
@@ -236,7 +239,7 @@ func (s *checks) answered(k pairKey, now time.Time, rtt time.Duration) {
 	s.mu.Lock()
 	p := s.pairLocked(k)
 	p.valid, p.outdated = now, false
-	p.quality.answered(rtt)
+	p.quality.answered(now, rtt)
 	s.mu.Unlock()
 	s.changed()
 }
@@ -333,7 +336,7 @@ func (s *checks) choose(k pairKey) {
 }
 
 func (p *pair) fresh(now time.Time) bool {
-	return !p.valid.IsZero() && !p.outdated && now.Sub(p.valid) < validFor
+	return !p.valid.IsZero() && !p.outdated && now.Sub(p.valid) < validFor && !p.fails(now)
 }
 
 // outdate ends the validity of pairs that have not answered since then, though all

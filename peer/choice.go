@@ -7,10 +7,12 @@ import (
 )
 
 // A pair gives way to another with as many relays when that is faster by a fifth and
-// 5 ms, or, of relayed ones, when it has not answered for so much longer.
+// 5 ms, or, of relayed ones, when it has not answered for so much longer. Where
+// packets get lost it takes that share of lossMargin.
 const (
-	fasterBy = 5 * time.Millisecond
-	lateBy   = 5 * time.Second
+	fasterBy   = 5 * time.Millisecond
+	lateBy     = 5 * time.Second
+	lossMargin = 300 * time.Millisecond
 )
 
 // choice is a valid pair, described.
@@ -22,6 +24,8 @@ type choice struct {
 	told       time.Time     // when the newest receipt came
 	heard      time.Time     // when the peer has heard data on it
 	rtt        time.Duration // smoothed
+	loss       float64       // of checks, smoothed
+	unanswered time.Time     // since when no check on it is answered; zero: the last was
 	cost       time.Duration // what round trip and loss make of it
 	rank       uint64        // RFC 8445 section 6.1.2.3, without the role's bit
 }
@@ -40,6 +44,8 @@ func (c choice) relays() (n int) {
 // direct says that neither end of the pair is a relay.
 func (c choice) direct() bool { return c.relays() == 0 }
 
+func (c choice) patience() patience { return patienceOf(c.rtt, c.loss) }
+
 func (c choice) path() Path { return c.key.path() }
 
 func (k pairKey) path() Path {
@@ -52,7 +58,22 @@ func (c choice) beats(d choice) bool {
 	if c.relays() != d.relays() {
 		return c.relays() < d.relays()
 	}
-	return c.cost+max(fasterBy, d.cost/5) <= d.cost
+	return c.cost+c.margin(d) <= d.cost
+}
+
+// margin is by how much c has to be faster than d. What is known of loss is known
+// the less the more there is.
+func (c choice) margin(d choice) time.Duration {
+	return max(fasterBy, d.cost/5, time.Duration(max(c.loss, d.loss)*float64(lossMargin)))
+}
+
+// leads says that c, to which the path has moved from d, is still worth it. It takes
+// half of what the move took, so that the path does not go to and fro.
+func (c choice) leads(d choice) bool {
+	if c.relays() != d.relays() {
+		return c.relays() < d.relays()
+	}
+	return c.cost+c.margin(d)/2 <= d.cost
 }
 
 // returns says that c, which d has beaten, is about as fast again, and of a better
@@ -97,7 +118,7 @@ func (s *checks) best(now time.Time, v verdict) (choice, bool) {
 	}
 	chosen, known := find(valid, s.chosen)
 	if c, ok := find(valid, s.selected); ok {
-		if known && chosen.beats(c) {
+		if known && chosen.leads(c) {
 			c = chosen
 		}
 		if !best.beats(c) {
@@ -150,6 +171,17 @@ func (s *checks) validNow(now time.Time) []choice {
 	return s.validLocked(now)
 }
 
+// describe describes a pair, valid or not.
+func (s *checks) describe(k pairKey, now time.Time) (choice, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pairs[k]
+	if p == nil {
+		return choice{}, false
+	}
+	return s.describeLocked(k, p, now), true
+}
+
 // validLocked returns the valid pairs, best first. A relayed one that is late
 // against another is not among them, nor one whose server is silent while there
 // are others.
@@ -181,6 +213,6 @@ func (s *checks) describeLocked(k pairKey, p *pair, now time.Time) choice {
 	lo, hi := uint64(min(k.conn.priority, remote.priority)), uint64(max(k.conn.priority, remote.priority))
 	return choice{
 		key: k, remoteType: remote.typ, nominated: selected != nil && selected.fresh(now),
-		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, cost: p.cost(), rank: lo<<32 + 2*hi,
+		valid: p.valid, told: p.told, heard: p.heard, rtt: p.rtt, loss: p.loss, unanswered: p.unanswered(), cost: p.cost(), rank: lo<<32 + 2*hi,
 	}
 }

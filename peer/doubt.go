@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// A path that answers checks and carries no data is tried again so often, for
-	// so long, and less often later. While data flows: else nothing can be told.
+	// A path that answers checks and carries no data is tried again so often, for so
+	// long while data flows, and less often later.
 	retryEvery = 2 * time.Second
 	retryLater = 10 * time.Second
 	retryEager = time.Minute
@@ -35,10 +35,10 @@ func (d doubts) add(p Path, now time.Time) {
 func (d doubts) avoid(p Path) bool { return d[p] != nil }
 
 // retry returns the paths that are on trial again: small packets leave by them.
-func (d doubts) retry(now time.Time) (on []Path, next time.Time) {
+func (d doubts) retry(now time.Time, flowing bool) (on []Path, next time.Time) {
 	for p, x := range d {
 		every := retryEvery
-		if now.Sub(x.since) > retryEager {
+		if !flowing || now.Sub(x.since) > retryEager {
 			every = retryLater
 		}
 		if now.Sub(x.tried) >= every {

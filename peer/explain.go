@@ -54,8 +54,8 @@ func (l *loop) suspect(now time.Time) (is, unheard bool) {
 	if t := &l.trial; !t.suspect.IsZero() {
 		return true, t.theirs
 	}
-	waiting := l.waiting(now)
-	return !waiting.IsZero() && now.Sub(waiting) >= 2*patience(l.path.rtt), false
+	waiting := l.waiting()
+	return !waiting.IsZero() && now.Sub(waiting) >= l.path.patience().suspect, false
 }
 
 // avoided is since when a pair is in doubt that would be the path else.

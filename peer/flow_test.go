@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 // shown. What arrives of an authentic one counts, copies do not.
 type flow struct {
 	*side
+	peer atomic.Pointer[Peer] // of the present run
 
 	mu      sync.Mutex // guards all below
 	waiting time.Time
@@ -21,6 +23,9 @@ type flow struct {
 	small   gap
 	bulk    gap
 }
+
+// silence is how long nothing of a kind has come, at the longest.
+type silence struct{ small, bulk time.Duration }
 
 // gap is the longest time without packets of a kind, since reset.
 type gap struct {
@@ -79,7 +84,7 @@ func (f *flow) send(payload string) {
 		paths = slices.Clone(f.spread)
 	}
 	f.mu.Unlock()
-	f.Sending()
+	f.peer.Load().Sending()
 	if p, ok := f.path(); ok {
 		paths = append(paths, p)
 	}
@@ -114,13 +119,27 @@ func (f *flow) receive(r *Relay, from netip.AddrPort, payload string) {
 	}
 }
 
-// reset begins to measure anew, and returns the longest silence of either kind so
-// far, the present one included.
-func (f *flow) reset() time.Duration {
+// reset begins to measure anew, and returns the longest silences so far, the present
+// ones included.
+func (f *flow) reset() silence {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
-	return max(f.small.reset(now), f.bulk.reset(now))
+	return silence{f.small.reset(now), f.bulk.reset(now)}
+}
+
+// forget is what a daemon does that ends.
+func (f *flow) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting, f.spread = time.Time{}, nil
+	clear(f.heard)
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	clear(f.seen)
+	f.side.mu.Lock()
+	defer f.side.mu.Unlock()
+	f.paths = nil
 }
 
 // flows makes a pair of nodes with a tunnel between them.
@@ -129,6 +148,8 @@ func (l *lab) flows(na, nb *node, opts ...pairOption) (*link, *flow, *flow) {
 	a, b := &flow{heard: make(map[source]time.Time)}, &flow{heard: make(map[source]time.Time)}
 	k := l.pair(na, nb, append(opts, func(ca, cb *Config) { ca.Tunnel, cb.Tunnel = a, b })...)
 	a.side, b.side = k.a, k.b
+	a.peer.Store(a.Peer)
+	b.peer.Store(b.Peer)
 	for _, f := range []*flow{a, b} {
 		f.node.mu.Lock()
 		f.node.onData = f.receive
@@ -157,7 +178,10 @@ func (l *lab) talk(flows ...*flow) {
 }
 
 // silences is how long each side has heard nothing at the longest since.
-func silences(a, b *flow) time.Duration { return max(a.reset(), b.reset()) }
+func silences(a, b *flow) time.Duration {
+	sa, sb := a.reset(), b.reset()
+	return max(sa.small, sa.bulk, sb.small, sb.bulk)
+}
 
 // A direct path that answers checks and carries no data is left for a relay, and
 // taken again when it carries.

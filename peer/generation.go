@@ -40,9 +40,10 @@ type generation struct {
 
 	ufrag, pwd  string
 	remoteUfrag string // empty until started
-	started     time.Time
-	void        bool // of a run of the peer's that is over
-	ours        bool // the peer has answered our offer
+	made        time.Time
+	started     time.Time // its checks
+	void        bool      // of a run of the peer's that is over
+	ours        bool      // the peer has answered our offer
 
 	mapping, told Mapping // of our NAT, and as the peer was told it
 	remoteMapping Mapping // of the peer's, as it told
@@ -67,6 +68,7 @@ type localKey struct {
 func newGeneration(u *Underlay, poke func(), source func(*Relay, netip.AddrPort), heard func(*Relay, netip.AddrPort) time.Time) (*generation, error) {
 	g := &generation{
 		underlay: u,
+		made:     time.Now(),
 		pwd:      rand.Text(),
 		local:    make(map[localKey]bool),
 		hosts:    make(map[netip.AddrPort]bool),

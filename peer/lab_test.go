@@ -276,16 +276,24 @@ const nodePort = 41000
 
 func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig)) *node {
 	l.t.Helper()
-	n := &node{lab: l, name: addr, got: make(map[string]time.Time), seen: make(map[source]bool)}
-	n.addr = netip.AddrPortFrom(netip.MustParseAddr(addr), nodePort)
+	at := netip.AddrPortFrom(netip.MustParseAddr(addr), nodePort)
+	host := l.net(r, addr)
+	pc, err := host.ListenPacket("udp4", at.String())
+	l.must(err)
+	n := l.nodeOver(pc, at, func(u *Underlay) {
+		u.SetServers([]Server{{Addr: hubAddr, Username: "u-" + addr, Password: "secret"}})
+	}, opts...)
+	n.host = host
+	return n
+}
+
+// nodeOver makes a node of a socket.
+func (l *lab) nodeOver(pc net.PacketConn, at netip.AddrPort, servers func(*Underlay), opts ...func(*UnderlayConfig)) *node {
+	n := &node{lab: l, name: at.Addr().String(), addr: at, pc: pc, got: make(map[string]time.Time), seen: make(map[source]bool)}
 	n.link.Store(8972)
 	n.narrow.Store(1472)
-	var err error
-	n.host = l.net(r, addr)
-	n.pc, err = n.host.ListenPacket("udp4", n.addr.String())
-	l.must(err)
 	c := UnderlayConfig{
-		Socket: n, Port: nodePort, Log: l.log.With("node", addr),
+		Socket: n, Port: nodePort, Log: l.log.With("node", n.name),
 		OnRelayed: func(r *Relay, from netip.AddrPort, b []byte) { n.record(r, from, b) },
 	}
 	for _, o := range opts {
@@ -293,7 +301,7 @@ func (l *lab) nodeAt(r *vnet.Router, addr string, opts ...func(*UnderlayConfig))
 	}
 	n.underlay = NewUnderlay(c)
 	n.underlay.SetAddresses([]netip.Addr{n.addr.Addr()})
-	n.underlay.SetServers([]Server{{Addr: hubAddr, Username: "u-" + addr, Password: "secret"}})
+	servers(n.underlay)
 	l.run(n.underlay.Run)
 	go n.read(n.pc)
 	l.stops = append(l.stops, func() { n.pc.Close() })
@@ -392,7 +400,8 @@ func (n *node) read(pc net.PacketConn) {
 			n.record(nil, from.(*net.UDPAddr).AddrPort(), b[:k])
 			continue
 		}
-		n.underlay.Handle(b[:k], n.addr.Addr(), from.(*net.UDPAddr).AddrPort())
+		local := n.pc.LocalAddr().(*net.UDPAddr).AddrPort()
+		n.underlay.Handle(b[:k], canonical(local).Addr(), from.(*net.UDPAddr).AddrPort())
 	}
 }
 
@@ -472,10 +481,13 @@ func (l *lab) pair(na, nb *node, opts ...pairOption) *link {
 
 // restart replaces the side's Peer, which must have ended, by that of another
 // run.
-func (k *link) restart(s, to *side) {
+func (k *link) restart(s, to *side, opts ...func(*Config)) {
 	s.self.Epoch += 10
 	c := k.config(s, to)
 	c.Controlling, c.Offerer = s == k.a, s == k.a
+	for _, o := range opts {
+		o(&c)
+	}
 	s.Peer = New(c)
 	s.stop = s.lab.run(s.Run)
 }

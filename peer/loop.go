@@ -69,11 +69,12 @@ type loop struct {
 	doubts   doubts
 	flowed   time.Time // when there was data last
 	heard    time.Time // when the peer has heard data on the path
-	unheard  time.Time // the first data on the path that it has not, as far as is known
+	armedAt  time.Time // when it was asked last to be told of data
+	unheard  unheard   // data on the path that it has not
 	proofAt  time.Time // when a trial last ended with a proof
 	spreadTo []Path
-	tried    map[Path]bool // in this trial: small packets left by them
-	spreadAt time.Time     // when spread has to look again; zero: not
+	tried    map[Path]time.Time // since when small packets leave by them in this trial
+	spreadAt time.Time          // when spread has to look again; zero: not
 
 	changes int // of the underlay, that were acted on
 
@@ -82,7 +83,7 @@ type loop struct {
 }
 
 func newLoop(p *Peer) *loop {
-	return &loop{p: p, doubts: make(doubts), tried: make(map[Path]bool), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
+	return &loop{p: p, doubts: make(doubts), tried: make(map[Path]time.Time), changes: p.cfg.Underlay.changes().count, offers: rate.NewLimiter(offerRate, offerBurst), proof: func() {}}
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -217,7 +218,7 @@ func (l *loop) choose(now time.Time) {
 	l.path, l.hasPath = c, true
 	l.upgrade.relayed(!c.direct(), now)
 	if moved {
-		l.movedAt, l.unheard = now, time.Time{}
+		l.movedAt, l.unheard, l.heard = now, nil, time.Time{}
 		l.moved(now, old, had)
 		l.p.cfg.OnPath(c.path())
 		l.resize()

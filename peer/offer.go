@@ -56,6 +56,7 @@ func (l *loop) newGeneration(now time.Time) *generation {
 		return nil
 	}
 	g.checks.setHope(l.p.cfg.OnHope)
+	g.checks.loss = l.path.loss // the network is the same
 	return g
 }
 

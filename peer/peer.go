@@ -131,8 +131,9 @@ type Peer struct {
 	snap  atomic.Pointer[Snapshot]
 	shown atomic.Pointer[shown]
 
-	large atomic.Bool // Large was called since the size was last confirmed
-	armed atomic.Bool // Sending is to be told of
+	large atomic.Bool  // Large was called since the size was last confirmed
+	armed atomic.Bool  // Sending is to be told of
+	left  atomic.Int64 // when Sending told last, Unix nanoseconds
 }
 
 // New returns a Peer that is idle until Run.
@@ -237,6 +238,7 @@ func (p *Peer) Large() {
 // each packet.
 func (p *Peer) Sending() {
 	if p.armed.Load() && p.armed.Swap(false) {
+		p.left.Store(time.Now().UnixNano())
 		p.in.poke()
 	}
 }

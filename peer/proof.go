@@ -9,29 +9,33 @@ import (
 // flowFor is how long after data waited last there counts as being some.
 const flowFor = 2 * time.Second
 
+// armEvery is the least time between two times that the loop is told of data.
+const armEvery = 100 * time.Millisecond
+
 // prove watches whether data passes on the path, and acts where it does not.
 func (l *loop) prove(now time.Time) {
-	waiting := l.waiting(now)
-	if !waiting.IsZero() {
-		l.flowed = now
-		if l.unheard.IsZero() {
-			l.unheard = now
-		}
-	}
+	l.arm(now)
+	waiting := l.waiting()
+	l.noteLeft(waiting, now)
 	if l.current == nil {
-		l.trial = trial{}
-		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= 2*patience(l.path.rtt) {
+		l.calm(now)
+		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= l.path.patience().suspect {
 			l.lostPath(now) // nobody is there to ask: a new session tells
 		}
 		return
 	}
-	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > 2*patience(l.path.rtt) {
+	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > l.path.patience().suspect {
 		l.trial.doubt(now)
 	}
-	if l.trial.waits(waiting, l.path.rtt, now) {
+	if l.trial.waits(waiting, l.path.patience(), now) {
 		l.event(now, slog.LevelInfo, "suspect: data waits for an answer "+l.path.place(), "path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
 	}
 	l.current.checks.doubt(!l.trial.suspect.IsZero() && !l.trial.theirs)
+	for _, g := range []*generation{l.current, l.next} {
+		if g != nil {
+			l.trial.under(later(g.made, g.started))
+		}
+	}
 	if l.trial.wantsSession(now) {
 		l.restartNow("data is not answered")
 	}
@@ -45,14 +49,32 @@ func (l *loop) prove(now time.Time) {
 	}
 }
 
+// arm has data that leaves told again. Not at once, or a busy tunnel would keep the
+// loop as busy.
+func (l *loop) arm(now time.Time) {
+	if !l.p.armed.Load() && now.Sub(l.armedAt) >= armEvery {
+		l.armedAt = now
+		l.p.armed.Store(true)
+	}
+}
+
+// noteLeft notes data that has left on the path, whether the answer to it waits still
+// or has come meanwhile: what the peer sends shows nothing of what it gets.
+func (l *loop) noteLeft(waiting, now time.Time) {
+	left := later(time.Unix(0, l.p.left.Load()), waiting)
+	l.flowed = later(l.flowed, left)
+	if !waiting.IsZero() {
+		l.flowed = now
+	}
+	if left.After(l.heard) && !left.Before(l.movedAt) {
+		l.unheard.left(left)
+	}
+}
+
 // waiting is since when data waits on this path. Which data a path carried that is
 // gone by now says nothing of the present one.
-func (l *loop) waiting(now time.Time) time.Time {
+func (l *loop) waiting() time.Time {
 	since := l.p.cfg.Tunnel.Waiting()
-	if since.IsZero() {
-		l.p.armed.Store(true)
-		since = l.p.cfg.Tunnel.Waiting() // it may have begun meanwhile
-	}
 	if since.IsZero() || !l.hasPath {
 		return time.Time{}
 	}
@@ -78,7 +100,7 @@ func (l *loop) judge(now time.Time) {
 			l.event(now, slog.LevelInfo, "data passes again "+c.place(), "path carries data again", "remote", c.key.remote)
 		}
 	}
-	path, ok := find(valid, l.path.key)
+	path, ok := l.current.checks.describe(l.path.key, now)
 	if !ok {
 		return
 	}
@@ -86,17 +108,8 @@ func (l *loop) judge(now time.Time) {
 	if waiting := l.p.cfg.Tunnel.Waiting(); !waiting.IsZero() && !path.heard.Before(waiting) {
 		l.p.cfg.Tunnel.Answered()
 	}
-	if l.refutes(path) && l.trial.refuted(now) {
-		l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(l.unheard), "remote", path.key.remote, "rtt", path.rtt)
-	}
-	// What answers as well has had the same small packets to carry.
-	var open time.Duration
-	var dead []choice
-	for _, c := range valid {
-		if l.tried[c.path()] && c.heard.Before(l.trial.since) && !l.doubts.avoid(c.path()) {
-			open, dead = max(open, patience(c.rtt)), append(dead, c)
-		}
-	}
+	l.refute(path, now)
+	dead, open := l.unproved(valid, now)
 	if !l.trial.proved(path.heard, open, now) {
 		return
 	}
@@ -108,17 +121,53 @@ func (l *loop) judge(now time.Time) {
 			l.event(now, slog.LevelInfo, "avoided: checks are answered but no data passes "+c.place(), "path answers checks and carries no data: avoided", "remote", c.key.remote)
 		}
 	}
-	l.trial, l.proofAt = trial{}, now
+	l.calm(now)
+	l.proofAt = now
+}
+
+// unproved returns what answers checks, has had small packets to carry in this trial
+// for as long as it takes, and did not; and whether there is some that had not yet.
+func (l *loop) unproved(valid []choice, now time.Time) (dead []choice, open bool) {
+	for _, c := range valid {
+		at, tried := l.tried[c.path()]
+		switch {
+		case !tried || !c.heard.Before(l.trial.since) || l.doubts.avoid(c.path()):
+		case now.Sub(at) >= c.patience().suspect:
+			dead = append(dead, c)
+		default:
+			open = true
+		}
+	}
+	return dead, open
+}
+
+// calm ends the trial.
+func (l *loop) calm(now time.Time) {
+	l.trial = l.trial.over(now)
 	clear(l.tried)
 }
 
-// refutes says whether the receipts of the path show that the peer has not heard
-// what was sent on it in a time in which it must have.
-func (l *loop) refutes(path choice) bool {
-	if !path.heard.Before(l.unheard) {
-		l.unheard = time.Time{}
+// refute looks whether the receipts of the path show that the peer has not heard
+// what was sent on it in a time in which it must have; or whether there are none,
+// though asked for.
+func (l *loop) refute(path choice, now time.Time) {
+	l.unheard.heard(path.heard)
+	since := l.unheard.since()
+	if since.IsZero() {
+		return
 	}
-	return !l.unheard.IsZero() && path.told.Add(-path.rtt/2).Sub(l.unheard) >= 2*patience(path.rtt)
+	lost, p := path.told.Add(-path.rtt/2).Sub(since), path.patience()
+	if !path.unanswered.IsZero() {
+		lost = max(lost, now.Sub(later(since, path.unanswered).Add(path.rtt)))
+	}
+	switch {
+	case lost >= p.suspect:
+		if l.trial.refuted(now) {
+			l.event(now, slog.LevelInfo, "suspect: the peer has not heard data "+path.place(), "path is suspect", "unheard", now.Sub(since), "remote", path.key.remote, "rtt", path.rtt)
+		}
+	case lost >= p.try:
+		l.trial.begin(now)
+	}
 }
 
 // verdict is what the proof says of the pairs of current.
@@ -139,11 +188,13 @@ func (l *loop) spread(now time.Time) {
 			for _, c := range l.current.checks.validNow(now) {
 				if !c.valid.Before(l.trial.since) && len(paths) < maxSpread {
 					paths = append(paths, c.path())
-					l.tried[c.path()] = true
+					if _, known := l.tried[c.path()]; !known {
+						l.tried[c.path()] = now
+					}
 				}
 			}
-		} else if now.Sub(l.flowed) < flowFor {
-			paths, l.spreadAt = l.doubts.retry(now)
+		} else {
+			paths, l.spreadAt = l.doubts.retry(now, now.Sub(l.flowed) < flowFor)
 		}
 	}
 	paths = slices.DeleteFunc(paths, func(p Path) bool { return p == l.path.path() })
@@ -159,12 +210,16 @@ const maxSpread = 6
 
 // proveAt is when prove or spread has to look again; zero: not, as things stand.
 func (l *loop) proveAt(now time.Time) time.Time {
-	waiting := l.waiting(now)
-	if l.current == nil {
-		if waiting.IsZero() {
-			return time.Time{}
-		}
-		return later(waiting.Add(2*patience(l.path.rtt)), now.Add(tryEvery))
+	waiting := l.waiting()
+	var at time.Time
+	if !l.p.armed.Load() {
+		at = l.armedAt.Add(armEvery)
 	}
-	return sooner(l.trial.at(waiting, l.path.rtt), l.spreadAt)
+	if l.current != nil {
+		return sooner(at, sooner(l.trial.at(waiting, l.path.patience()), l.spreadAt))
+	}
+	if !waiting.IsZero() {
+		at = sooner(at, later(waiting.Add(l.path.patience().suspect), now.Add(tryEvery)))
+	}
+	return at
 }

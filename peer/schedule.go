@@ -54,7 +54,11 @@ func (s *checks) schedule(now time.Time, e eagerness) (due []pairKey, role ice.A
 		if every == 0 {
 			continue
 		}
-		at := s.pairs[c.key].sent.Add(every)
+		last := s.pairs[c.key].sent
+		if i == 0 && (e.flowing || !e.trial.IsZero()) || e.suspect {
+			last = s.pairs[c.key].asked // the agent's bring no receipts
+		}
+		at := last.Add(every)
 		if !at.After(now) {
 			due, at = append(due, c.key), now.Add(every)
 		}
