@@ -18,6 +18,7 @@ type flow struct {
 
 	mu      sync.Mutex // guards all below
 	waiting time.Time
+	came    time.Time // the last packet
 	heard   map[source]time.Time
 	spread  []Path
 	small   gap
@@ -51,6 +52,12 @@ func (f *flow) Waiting() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.waiting
+}
+
+func (f *flow) Last() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.came
 }
 
 func (f *flow) Answered() {
@@ -111,6 +118,10 @@ func (f *flow) receive(r *Relay, from netip.AddrPort, payload string) {
 	now := time.Now()
 	f.heard[source{r, canonical(from)}] = now
 	f.waiting = time.Time{}
+	if now.Sub(f.came) > 500*time.Millisecond {
+		f.peer.Load().Receiving()
+	}
+	f.came = now
 	switch payload {
 	case "data":
 		f.small.hears(now)

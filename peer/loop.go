@@ -72,6 +72,7 @@ type loop struct {
 	armedAt  time.Time // when it was asked last to be told of data
 	unheard  unheard   // data on the path that it has not
 	proofAt  time.Time // when a trial last ended with a proof
+	stream   listener
 	spreadTo []Path
 	tried    map[Path]time.Time // since when small packets leave by them in this trial
 	spreadAt time.Time          // when spread has to look again; zero: not

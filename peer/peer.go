@@ -243,5 +243,8 @@ func (p *Peer) Sending() {
 	}
 }
 
+// Receiving says that data comes again, after a while without.
+func (p *Peer) Receiving() { p.in.poke() }
+
 // Snapshot returns how things stand.
 func (p *Peer) Snapshot() Snapshot { return *p.snap.Load() }

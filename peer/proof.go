@@ -17,6 +17,7 @@ func (l *loop) prove(now time.Time) {
 	l.arm(now)
 	waiting := l.waiting()
 	l.noteLeft(waiting, now)
+	missed := l.stream.came(l.p.cfg.Tunnel.Last(), now)
 	if l.current == nil {
 		l.calm(now)
 		if l.hasPath && !waiting.IsZero() && now.Sub(waiting) >= l.path.patience().suspect {
@@ -26,6 +27,9 @@ func (l *loop) prove(now time.Time) {
 	}
 	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > l.path.patience().suspect {
 		l.trial.doubt(now)
+	}
+	if waiting.IsZero() && l.hasPath && !missed.IsZero() {
+		waiting = later(missed, l.movedAt)
 	}
 	if l.trial.waits(waiting, l.path.patience(), now) {
 		l.event(now, slog.LevelInfo, "suspect: data waits for an answer "+l.path.place(), "path is suspect", "waited", now.Sub(waiting), "remote", l.path.key.remote, "rtt", l.path.rtt)
@@ -122,6 +126,7 @@ func (l *loop) judge(now time.Time) {
 		}
 	}
 	l.calm(now)
+	l.stream.looked()
 	l.proofAt = now
 }
 
@@ -216,6 +221,7 @@ func (l *loop) proveAt(now time.Time) time.Time {
 		at = l.armedAt.Add(armEvery)
 	}
 	if l.current != nil {
+		at = sooner(at, l.stream.at(l.path.patience(), now))
 		return sooner(at, sooner(l.trial.at(waiting, l.path.patience()), l.spreadAt))
 	}
 	if !waiting.IsZero() {

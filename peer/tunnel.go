@@ -17,6 +17,10 @@ type Tunnel interface {
 	// Answered ends the wait: the peer has said that it hears what is sent.
 	Answered()
 
+	// Last returns when an authentic packet last came. Zero: never. The first after a
+	// while is to be told by Peer.Receiving.
+	Last() time.Time
+
 	// Heard returns when the peer was last heard by a path: an authentic packet of
 	// the tunnel came from the address from, over relay (nil: straight). Zero:
 	// never. It is called from the receive goroutine.
@@ -34,6 +38,7 @@ type Tunnel interface {
 type noTunnel struct{}
 
 func (noTunnel) Waiting() time.Time                     { return time.Time{} }
+func (noTunnel) Last() time.Time                        { return time.Time{} }
 func (noTunnel) Answered()                              {}
 func (noTunnel) Heard(*Relay, netip.AddrPort) time.Time { return time.Time{} }
 func (noTunnel) Probe()                                 {}

@@ -92,6 +92,7 @@ func (n *Node) activate(m *member) *active {
 		Alive:     func() time.Time { return later(unixNano(a.heardNS.Load()), unixNano(a.door.heard.Load())) },
 		Tunnel:    n.newPassage(a),
 	})
+	m.door.told.Store(a.session)
 	a.tell = a.session.Tell
 	a.endpoint.onHandshake = a.session.SendHandshake
 	a.endpoint.onLarge = a.session.Large
@@ -124,7 +125,7 @@ func (n *Node) deactivate(a *active) {
 	}
 	m.traffic = m.traffic.plus(a.counted)
 	n.tunnel.gate.shut(m.door)
-	m.door.sending.Store(nil)
+	m.door.told.Store(nil)
 	a.stop()
 	a.keys.close()
 	a.mtu.close()

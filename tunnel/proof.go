@@ -20,16 +20,19 @@ const (
 	probeSize     = 20
 )
 
+// quiet is how long nothing came until what comes is told anew.
+const quiet = 500 * time.Millisecond
+
 // waitFor is how long data is taken to wait that no more follows.
 const waitFor = 5 * time.Second
 
 // proof is what the gate has seen of a member's data. Times are in Unix nanoseconds,
 // 0 for never.
 type proof struct {
-	awaits  atomic.Int64 // the first packet left after the last came
-	sent    atomic.Int64 // the last packet left
-	heard   atomic.Int64 // the last packet came
-	sending atomic.Pointer[func()]
+	awaits atomic.Int64              // the first packet left after the last came
+	sent   atomic.Int64              // the last packet left
+	heard  atomic.Int64              // the last packet came
+	told   atomic.Pointer[peer.Peer] // of what leaves and comes; nil: nobody is
 }
 
 // sends notes that packets leave.
@@ -38,15 +41,18 @@ func (p *proof) sends(now time.Time) {
 	p.sent.Store(ns)
 	if p.awaits.Load() == 0 {
 		p.awaits.Store(ns)
-		if f := p.sending.Load(); f != nil {
-			(*f)()
+		if told := p.told.Load(); told != nil {
+			told.Sending()
 		}
 	}
 }
 
 // hears notes that authentic packets came.
 func (p *proof) hears(now time.Time) {
-	p.heard.Store(now.UnixNano())
+	before := p.heard.Swap(now.UnixNano())
+	if told := p.told.Load(); told != nil && now.UnixNano()-before > int64(quiet) {
+		told.Receiving()
+	}
 	if p.awaits.Load() != 0 {
 		p.awaits.Store(0)
 	}
@@ -150,15 +156,16 @@ type passage struct {
 
 var _ peer.Tunnel = (*passage)(nil)
 
-// newPassage returns the member's, and has the session told of what leaves.
+// newPassage returns the member's.
 func (n *Node) newPassage(a *active) *passage {
-	sending := func() { a.session.Sending() }
-	a.door.sending.Store(&sending)
 	return &passage{active: a, gate: n.tunnel.gate, probe: probe(n.tunnel.ipv4, a.record.IPv4)}
 }
 
 // Waiting implements peer.Tunnel.
 func (p *passage) Waiting() time.Time { return p.door.waiting(time.Now()) }
+
+// Last implements peer.Tunnel.
+func (p *passage) Last() time.Time { return unixNano(p.door.heard.Load()) }
 
 // Answered implements peer.Tunnel.
 func (p *passage) Answered() { p.door.awaits.Store(0) }
