@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	nodes    = flag.Int("nodes", 300, "in TestReturn; the figures of 1,000 are worth having, on an idle machine")
+	nodes    = flag.Int("nodes", 80, "in TestReturn; the figures of 1,000 are worth having, on an idle machine")
 	networks = flag.Int("networks", 20, "of them, in TestReturn")
 )
 
