@@ -30,7 +30,10 @@ func TestNoAllocations(t *testing.T) {
 	copy(wrapped[channelHeaderSize:], wireGuardMessage(typeTransport, 1400))
 
 	bufs, sizes, eps := newBatch()
-	batch := dataPackets(slices.Repeat([]int{1400}, 64))
+	batch, small := dataPackets(slices.Repeat([]int{1400}, 64)), dataPackets([]int{96})
+	spread := b.NewEndpoint(netip.MustParseAddr("fd00::c"), nil)
+	spread.SetPath(Path{Local: home, Remote: addr})
+	spread.Spread([]Path{{Remote: addr}, {Local: home, Remote: addr}})
 	stun := stunMessage(1, 8)
 	from := udpbatch.Arrival{From: addr, Local: home, Interface: 1}
 	unread := NewBind(BindConfig{Handler: &countingHandler{}})
@@ -71,6 +74,7 @@ func TestNoAllocations(t *testing.T) {
 				t.Error("it is not the peer's")
 			}
 		}},
+		{"send a small one spread", func() { b.Send(small, spread) }},
 		{"send raw", func() { b.SendTo(stun, home, addr) }},
 		{"send raw from anywhere", func() { b.SendTo(stun, netip.Addr{}, addr) }},
 		{"take a relayed packet", func() {
