@@ -145,3 +145,21 @@ func TestSparseChecks(t *testing.T) {
 		t.Errorf("%d checks in 10 seconds of a pair that was answered", n)
 	}
 }
+
+// To say how a session stands is not to choose.
+func TestStateChoosesNothing(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s, host, relay := newTestChecks()
+	behind := netip.MustParseAddrPort("198.51.100.1:1")
+	s.answered(pairKey{host, behind}, now, time.Millisecond)
+	s.answered(pairKey{relay, behind}, now, time.Millisecond)
+	avoid := func(p Path) bool { return p.Relay == nil }
+	if c, _ := s.best(now, verdict{avoid: avoid}); c.direct() {
+		t.Fatal("what is avoided is chosen")
+	}
+	before := s.chosen
+	g := &generation{checks: s, started: now}
+	if state := g.state(now); state != "connected" || s.chosen != before {
+		t.Errorf("%s; chosen %v, before %v", state, s.chosen, before)
+	}
+}

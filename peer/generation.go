@@ -242,11 +242,11 @@ func (g *generation) state(now time.Time) string {
 	if g.started.IsZero() {
 		return "new"
 	}
-	c, ok := g.checks.best(now, verdict{})
+	valid := g.checks.validNow(now) // not best, which chooses
 	switch {
-	case ok && c.nominated:
+	case len(valid) > 0 && valid[0].nominated:
 		return "completed"
-	case ok:
+	case len(valid) > 0:
 		return "connected"
 	case !g.checks.newest().IsZero():
 		return "disconnected"
