@@ -14,6 +14,11 @@ const (
 	retryFor   = 500 * time.Millisecond
 
 	maxDoubts = 32
+
+	// One whose path has not answered for seenFor is not tried; when its place is
+	// needed, or after forgetFor, it is forgotten.
+	seenFor   = 30 * time.Second
+	forgetFor = 10 * time.Minute
 )
 
 // doubts are the paths that answered checks and did not carry data. It is pure.
@@ -22,12 +27,30 @@ type doubts map[Path]*doubt
 type doubt struct {
 	since time.Time
 	tried time.Time // the last trial began
+	seen  time.Time // it last answered a check
 }
 
 // add takes a path that has been shown not to carry data.
 func (d doubts) add(p Path, now time.Time) {
-	if d[p] == nil && len(d) < maxDoubts {
-		d[p] = &doubt{since: now, tried: now}
+	if d[p] != nil {
+		return
+	}
+	for len(d) >= maxDoubts {
+		var oldest Path
+		for p, x := range d {
+			if o := d[oldest]; o == nil || x.seen.Before(o.seen) {
+				oldest = p
+			}
+		}
+		delete(d, oldest)
+	}
+	d[p] = &doubt{since: now, tried: now, seen: now}
+}
+
+// sees takes that a path answers.
+func (d doubts) sees(p Path, now time.Time) {
+	if x := d[p]; x != nil {
+		x.seen = now
 	}
 }
 
@@ -37,6 +60,13 @@ func (d doubts) avoid(p Path) bool { return d[p] != nil }
 // retry returns the paths that are on trial again: small packets leave by them.
 func (d doubts) retry(now time.Time, flowing bool) (on []Path, next time.Time) {
 	for p, x := range d {
+		switch away := now.Sub(x.seen); {
+		case away >= forgetFor:
+			delete(d, p)
+			continue
+		case away >= seenFor:
+			continue
+		}
 		every := retryEvery
 		if !flowing || now.Sub(x.since) > retryEager {
 			every = retryLater

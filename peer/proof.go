@@ -100,6 +100,7 @@ func (l *loop) judge(now time.Time) {
 	}
 	valid := l.current.checks.validNow(now)
 	for _, c := range valid {
+		l.doubts.sees(c.path(), now)
 		if l.doubts.carried(c.path(), c.heard) {
 			l.event(now, slog.LevelInfo, "data passes again "+c.place(), "path carries data again", "remote", c.key.remote)
 		}

@@ -167,6 +167,7 @@ func TestDoubts(t *testing.T) {
 		{4000, false, 0, 12000}, {12000, false, 1, 12500}, {14000, true, 1, 14500},
 		{62000, true, 1, 62500}, {64100, true, 0, 72000},
 	} {
+		d.sees(one, at(tt.at))
 		on, next := d.retry(at(tt.at), tt.flowing)
 		if len(on) != tt.on || !next.Equal(at(tt.next)) {
 			t.Errorf("at %d: %d on trial, next at %v; want %d, %d", tt.at, len(on), next.Sub(start), tt.on, tt.next)
@@ -178,11 +179,24 @@ func TestDoubts(t *testing.T) {
 	if !d.carried(one, at(62001)) || d.avoid(one) {
 		t.Error("the doubt does not end")
 	}
+	d.add(one, at(0))
 	for i := range 2 * maxDoubts {
 		d.add(Path{Relay: new(Relay), Remote: testRemote}, at(i))
+		d.sees(one, at(i))
 	}
-	if len(d) > maxDoubts {
-		t.Errorf("%d doubts, want %d at most", len(d), maxDoubts)
+	if len(d) != maxDoubts || !d.avoid(one) {
+		t.Errorf("%d doubts, want %d, with that which was seen last", len(d), maxDoubts)
+	}
+	gone := at(2 * maxDoubts).Add(seenFor)
+	d.sees(one, gone)
+	if on, _ := d.retry(gone.Add(retryLater), true); len(on) != 1 || on[0] != one {
+		t.Errorf("%v on trial, want only what answers", on)
+	}
+	if d.retry(gone.Add(forgetFor-1), true); len(d) != 1 || !d.avoid(one) {
+		t.Errorf("%d doubts are left, want that which was seen", len(d))
+	}
+	if _, next := d.retry(gone.Add(forgetFor), true); len(d) != 0 || !next.IsZero() {
+		t.Errorf("%d doubts are left, and looked at at %v", len(d), next)
 	}
 }
 
