@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	schedulesFlag = flag.Uint64("schedules", 30, "how many random schedules of faults TestSchedules runs")
+	schedulesFlag = flag.Uint64("schedules", 20, "how many random schedules of faults TestSchedules runs")
 	seedFlag      = flag.Uint64("seed", 0, "the first of them")
 )
 
