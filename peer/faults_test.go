@@ -67,7 +67,6 @@ func (g *ground) reborn(down time.Duration) {
 	time.Sleep(down)
 	g.b.forget()
 	g.k.restart(b, g.k.a, func(c *Config) { c.Tunnel = g.b })
-	g.b.peer.Store(b.Peer)
 	g.k.a.SetOnline(true, b.self.Epoch)
 	b.SetOnline(true, g.k.a.self.Epoch)
 }
@@ -143,15 +142,15 @@ var faults = []fault{
 		g.raise(relay1)
 	}, 0, nothing, hubSoon, nothing},
 	{"direct path black-holed for data", nil, func(g *ground) {
-		g.during(10*time.Second, func(x *weather) { x.drop = straight })
+		g.during(5*time.Second, func(x *weather) { x.drop = straight })
 	}, 0, soon, nothing, soon},
 	{"black-holed for data one way", nil, func(g *ground) {
-		g.during(10*time.Second, func(x *weather) {
+		g.during(5*time.Second, func(x *weather) {
 			x.drop = func(from, to netip.AddrPort, b []byte) bool { return straight(from, to, b) && from.Addr() == g.ra.addr }
 		})
 	}, 0, soon, nothing, soon},
 	{"black-holed for data the other way", nil, func(g *ground) {
-		g.during(10*time.Second, func(x *weather) {
+		g.during(5*time.Second, func(x *weather) {
 			x.drop = func(from, to netip.AddrPort, b []byte) bool { return straight(from, to, b) && from.Addr() == g.rb.addr }
 		})
 	}, 0, soon, nothing, soon},
@@ -161,10 +160,10 @@ var faults = []fault{
 		time.Sleep(10 * time.Second)
 		g.cut(false, g.b.node)
 	}, 10 * time.Second, soon, hubSoon, soon},
-	{"30 % loss", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.loss = 0.3 }) }, 0, soon, soon, soon},
-	{"200 ms jitter", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.jitter = 200 * time.Millisecond }) }, 0, soon, soon, soon},
-	{"reordering", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.jitter = 30 * time.Millisecond }) }, 0, nothing, nothing, nothing},
-	{"duplication", nil, func(g *ground) { g.during(20*time.Second, func(x *weather) { x.twice = 0.5 }) }, 0, nothing, nothing, nothing},
+	{"30 % loss", nil, func(g *ground) { g.during(6*time.Second, func(x *weather) { x.loss = 0.3 }) }, 0, soon, soon, soon},
+	{"200 ms jitter", nil, func(g *ground) { g.during(6*time.Second, func(x *weather) { x.jitter = 200 * time.Millisecond }) }, 0, soon, soon, soon},
+	{"reordering", nil, func(g *ground) { g.during(6*time.Second, func(x *weather) { x.jitter = 30 * time.Millisecond }) }, 0, nothing, nothing, nothing},
+	{"duplication", nil, func(g *ground) { g.during(6*time.Second, func(x *weather) { x.twice = 0.5 }) }, 0, nothing, nothing, nothing},
 }
 
 // Each row of the fault table of issue 5 is over in time on each kind of pair, in each
@@ -182,12 +181,12 @@ func TestFaults(t *testing.T) {
 				}
 				inGround(t, kind, relays, func(g *ground) {
 					g.talk(g.a, g.b)
-					time.Sleep(5 * time.Second)
+					time.Sleep(2 * time.Second)
 					g.a.reset()
 					g.b.reset()
 					f.do(g)
 					back := g.k.connected(g.lab, g.best(kind), 3*time.Second)
-					time.Sleep(10 * time.Second)
+					time.Sleep(4 * time.Second)
 					a, b := g.a.reset(), g.b.reset()
 					t.Logf("silence: small %v and %v, bulk %v and %v; back after %v", a.small, b.small, a.bulk, b.bulk, back)
 					if s := max(a.small, a.bulk, b.small, b.bulk); s > f.down+limit {

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -14,7 +13,6 @@ import (
 // shown. What arrives of an authentic one counts, copies do not.
 type flow struct {
 	*side
-	peer atomic.Pointer[Peer] // of the present run
 
 	mu      sync.Mutex // guards all below
 	waiting time.Time
@@ -91,7 +89,7 @@ func (f *flow) send(payload string) {
 		paths = slices.Clone(f.spread)
 	}
 	f.mu.Unlock()
-	f.peer.Load().Sending()
+	f.run.Load().Sending()
 	if p, ok := f.path(); ok {
 		paths = append(paths, p)
 	}
@@ -159,8 +157,6 @@ func (l *lab) flows(na, nb *node, opts ...pairOption) (*link, *flow, *flow) {
 	a, b := &flow{heard: make(map[source]time.Time)}, &flow{heard: make(map[source]time.Time)}
 	k := l.pair(na, nb, append(opts, func(ca, cb *Config) { ca.Tunnel, cb.Tunnel = a, b })...)
 	a.side, b.side = k.a, k.b
-	a.peer.Store(a.Peer)
-	b.peer.Store(b.Peer)
 	for _, f := range []*flow{a, b} {
 		f.node.mu.Lock()
 		f.node.onData = f.receive

@@ -434,7 +434,8 @@ type side struct {
 	self, other member
 	stop        func()
 
-	sent atomic.Int32 // sealed messages
+	sent atomic.Int32         // sealed messages
+	run  atomic.Pointer[Peer] // the present one, for other goroutines
 
 	mu    sync.Mutex // guards all below
 	paths []Path
@@ -475,6 +476,8 @@ func (l *lab) pair(na, nb *node, opts ...pairOption) *link {
 		o(&ca, &cb)
 	}
 	k.a.Peer, k.b.Peer = New(ca), New(cb)
+	k.a.run.Store(k.a.Peer)
+	k.b.run.Store(k.b.Peer)
 	k.a.stop, k.b.stop = l.run(k.a.Run), l.run(k.b.Run)
 	return k
 }
@@ -489,6 +492,7 @@ func (k *link) restart(s, to *side, opts ...func(*Config)) {
 		o(&c)
 	}
 	s.Peer = New(c)
+	s.run.Store(s.Peer)
 	s.stop = s.lab.run(s.Run)
 }
 
@@ -520,7 +524,7 @@ func (k *link) config(s, to *side) Config {
 			k.mu.Unlock()
 			if ok {
 				msg := bytes.Clone(sealed)
-				s.lab.after(k.delay+late, func() { to.Receive(msg) })
+				s.lab.after(k.delay+late, func() { to.run.Load().Receive(msg) })
 			}
 		},
 	}
