@@ -117,7 +117,7 @@ func (f *flow) receive(r *Relay, from netip.AddrPort, payload string) {
 	f.heard[source{r, canonical(from)}] = now
 	f.waiting = time.Time{}
 	if now.Sub(f.came) > 500*time.Millisecond {
-		f.peer.Load().Receiving()
+		f.run.Load().Receiving()
 	}
 	f.came = now
 	switch payload {
