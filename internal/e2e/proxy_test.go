@@ -145,9 +145,11 @@ func (r *recorder) messages(t *testing.T) (all []recorded) {
 	return all
 }
 
-// webSocketFrames takes a stream apart (RFC 6455, section 5.2) and unmasks it.
-// What is cut off at the end, as by a kill, is no frame.
+// webSocketFrames takes a stream apart (RFC 6455, section 5.2), unmasks it, and puts
+// together what was sent in pieces. What is cut off at the end, as by a kill, is no
+// frame.
 func webSocketFrames(b []byte) (frames [][]byte, err error) {
+	var pieces []byte
 	for len(b) >= 2 {
 		if b[0]&0x70 != 0 {
 			return nil, errors.New("WebSocket frame: compressed, or not a frame")
@@ -174,18 +176,31 @@ func webSocketFrames(b []byte) (frames [][]byte, err error) {
 		for i := range payload {
 			payload[i] ^= mask[i%4]
 		}
-		frames = append(frames, payload)
+		const control, continuation, final = 0x8, 0x0, 0x80
+		switch opcode := b[0] & 0x0f; {
+		case opcode&control != 0: // may stand between the pieces
+			frames = append(frames, payload)
+		default:
+			if opcode != continuation {
+				pieces = nil
+			}
+			if pieces = append(pieces, payload...); b[0]&final != 0 {
+				frames = append(frames, pieces)
+				pieces = nil
+			}
+		}
 		b = b[at+length:]
 	}
 	return frames, nil
 }
 
-// TestWebSocketFrames: short, longer and long frames, masked and not.
+// TestWebSocketFrames: short, longer and long frames, masked and not, whole and in pieces.
 func TestWebSocketFrames(t *testing.T) {
 	stream := []byte{0x81, 2, 'h', 'i', 0x81, 0x82, 1, 2, 3, 4, 'h' ^ 1, 'o' ^ 2, 0x81, 126, 1, 0}
 	stream = append(stream, bytes.Repeat([]byte{'x'}, 256)...)
 	stream = append(stream, 0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0)
 	stream = append(stream, bytes.Repeat([]byte{'y'}, 65536)...)
+	stream = append(stream, 0x01, 2, 'a', 'b', 0x89, 0, 0x80, 1, 'c') // in two pieces, a ping between them
 	stream = append(stream, 0x81, 5, 'c', 'u')
 	frames, err := webSocketFrames(stream)
 	if err != nil {
@@ -195,7 +210,7 @@ func TestWebSocketFrames(t *testing.T) {
 	for _, f := range frames {
 		got += fmt.Sprintf("%d %.2s ", len(f), f)
 	}
-	if want := "2 hi 2 ho 256 xx 65536 yy "; got != want {
+	if want := "2 hi 2 ho 256 xx 65536 yy 0  3 ab "; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if _, err := webSocketFrames([]byte{0xc1, 0}); err == nil {
