@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -25,12 +27,14 @@ type tale struct {
 	places [2]place
 	relays []netip.AddrPort
 	delay  time.Duration // between networks, one way
+	lag    time.Duration // of the signaling besides
 	loss   float64
 	talks  [2]bool // who sends
 
 	// What is the matter now.
 	down     [2]bool // links
 	hole     [2]bool // the direct way swallows what this side sends
+	mouths   atomic.Pointer[[]mouth]
 	storm    float64 // loss besides
 	dead     map[netip.AddrPort]bool
 	away     bool           // the hub
@@ -200,8 +204,9 @@ func (s *tale) begin() {
 	for i, p := range s.places {
 		nodes[i] = s.machine(p.router, fmt.Sprint(p.prefix, p.host), s.relays...)
 	}
+	s.lag = s.delay + time.Duration(r.IntN(50))*time.Millisecond
 	s.k, s.sides[0], s.sides[1] = s.flows(nodes[0], nodes[1])
-	s.k.delay = s.delay + time.Duration(r.IntN(50))*time.Millisecond
+	s.k.filter(func(*side) (bool, time.Duration) { return true, s.lag })
 	for i, f := range s.sides {
 		if s.talks[i] {
 			s.talk(f)
@@ -210,15 +215,29 @@ func (s *tale) begin() {
 	s.changed, s.relaying = time.Now(), time.Now()
 }
 
+// mouth is where data of a side comes from that is swallowed.
+type mouth struct {
+	router netip.Addr
+	host   netip.AddrPort
+}
+
 // swallows says whether a packet is data that is lost on the direct way.
 func (s *tale) swallows(from, to netip.AddrPort, b []byte) bool {
+	mouths := s.mouths.Load()
+	return mouths != nil && straight(from, to, b) && slices.ContainsFunc(*mouths, func(m mouth) bool {
+		return from.Addr() == m.router || from == m.host
+	})
+}
+
+// gape has packets swallowed as things are now.
+func (s *tale) gape() {
+	var mouths []mouth
 	for i, p := range s.places {
-		if s.hole[i] && straight(from, to, b) &&
-			(from.Addr() == p.router.addr || from == s.sides[i].node.pc.(*plug).addr) {
-			return true
+		if s.hole[i] {
+			mouths = append(mouths, mouth{p.router.addr, s.sides[i].node.pc.(*plug).addr})
 		}
 	}
-	return false
+	s.mouths.Store(&mouths)
 }
 
 // straight says whether the sides can reach each other without a relay.
@@ -249,7 +268,7 @@ func (s *tale) way(i int) (is, relayed bool) {
 // Each of these may be lost several times.
 func (s *tale) bound(relayed bool) time.Duration {
 	rtt := 2 * s.delay
-	d := 1200*time.Millisecond + 4*s.k.delay
+	d := 1200*time.Millisecond + 4*(s.lag+s.k.delay)
 	if relayed {
 		rtt = 2 * (2*s.delay + 40*time.Millisecond)
 	}
@@ -314,6 +333,7 @@ func (s *tale) step() {
 			s.undo[n] = end
 		}
 	}
+	s.gape()
 	s.changed = time.Now()
 }
 
@@ -326,6 +346,7 @@ func (s *tale) heal() {
 			delete(s.undo, n)
 		}
 	}
+	s.gape()
 	s.changed = time.Now()
 }
 
