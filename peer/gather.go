@@ -38,8 +38,8 @@ func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 	if guess, ok := u.guessLocked(); ok && !asked {
 		add(guess)
 	}
-	for base, m := range u.mirrors {
-		if m.mapped.IsValid() && slices.Contains(u.hosts, base) {
+	for _, base := range u.hosts {
+		if m := u.mirrors[base]; !u.relayOnly && m.mapped.IsValid() {
 			add(Candidate{Type: ServerReflexive, Addr: m.mapped, Base: netip.AddrPortFrom(base, u.port)})
 		}
 	}
