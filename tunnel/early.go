@@ -35,7 +35,8 @@ type early struct {
 // hope is a way by which the peer may be reached.
 type hope struct {
 	*route
-	sure bool // an authentic check of the peer's came that way
+	sure   bool // an authentic check of the peer's came that way
+	behind bool // a check of ours has left that way
 }
 
 // rank is low for what goes first: relayed ways are behind the direct ones.
@@ -82,7 +83,9 @@ func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
 	return nil
 }
 
-// hopeFor takes a way by which the peer may be reached, and sends what waits there.
+// hopeFor takes a way by which the peer may be reached, and sends what waits there:
+// as soon as it is sure, and behind our own check, as a peer that has not seen one
+// from there does not know yet whose the packets are.
 func (e *Endpoint) hopeFor(p Path, sure bool) {
 	if e.route.Load() != nil {
 		return
@@ -94,12 +97,17 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 		e.mu.Unlock()
 		return
 	}
-	if slices.ContainsFunc(e.early.hopes, func(h hope) bool { return h.Path == p && (h.sure || !sure) }) {
-		e.mu.Unlock()
-		return // it has what waits
+	next := hope{r, sure, !sure}
+	if i := slices.IndexFunc(e.early.hopes, func(h hope) bool { return h.Path == p }); i >= 0 {
+		h := e.early.hopes[i]
+		if sure && h.sure || !sure && h.behind {
+			e.mu.Unlock()
+			return // it has what waits
+		}
+		next.sure, next.behind = sure || h.sure, !sure || h.behind
 	}
 	hopes := slices.DeleteFunc(slices.Clone(e.early.hopes), func(h hope) bool { return h.Path == p })
-	hopes = append(hopes, hope{r, sure})
+	hopes = append(hopes, next)
 	slices.SortStableFunc(hopes, func(a, b hope) int { return cmp.Compare(a.rank(), b.rank()) })
 	e.early.hopes = hopes[:min(len(hopes), maxHopes)]
 	packets := e.aheadLocked()

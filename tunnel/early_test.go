@@ -33,6 +33,7 @@ func TestAhead(t *testing.T) {
 		{"where the peer is first", []step{{hope: one}, {hope: two, sure: true}, {send: data}}, []string{"4>" + two, "4>" + one}},
 		{"once", []step{{send: data}, {hope: one}, {hope: one}}, []string{"4>" + one}},
 		{"again when it is sure", []step{{send: data}, {hope: one}, {hope: one, sure: true}, {hope: one}, {hope: one, sure: true}}, []string{"4>" + one, "4>" + one}},
+		{"behind our check, too, when it was sure before", []step{{send: data}, {hope: one, sure: true}, {hope: one}, {hope: one}, {hope: one, sure: true}}, []string{"4>" + one, "4>" + one}},
 		{"a response", []step{{send: response}, {hope: one}}, []string{"2>" + one}},
 		{"no initiation", []step{{send: initiation}, {hope: one}, {send: initiation}}, nil},
 		{"the path gets all", []step{{send: data}, {hope: one}, {path: two}, {send: data}}, []string{"4>" + one, "4>" + two, "4>" + two}},
