@@ -50,6 +50,18 @@ func (h hope) rank() (n int) {
 	return n
 }
 
+// share is how many bytes have gone ahead at most when more go by a way: where much
+// waits, what is left is for where the peer is, and takes it for ours.
+func (h hope) share() int {
+	switch {
+	case h.sure && h.behind:
+		return earlyAhead
+	case h.sure:
+		return earlyAhead * 3 / 4
+	}
+	return earlyAhead / 2
+}
+
 // hold keeps what there is no route for, and sends a copy ahead. It returns the
 // route if there is one by now: then nothing was kept.
 func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
@@ -71,7 +83,7 @@ func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
 	var hopes []hope
 	if !handshake || bufs[0][0] == typeResponse {
 		for _, h := range e.early.hopes {
-			if e.early.goes(bufs) {
+			if e.early.goes(bufs, h.share()) {
 				hopes = append(hopes, h)
 			}
 		}
@@ -110,7 +122,7 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 	hopes = append(hopes, next)
 	slices.SortStableFunc(hopes, func(a, b hope) int { return cmp.Compare(a.rank(), b.rank()) })
 	e.early.hopes = hopes[:min(len(hopes), maxHopes)]
-	packets := e.aheadLocked()
+	packets := e.aheadLocked(next.share())
 	e.mu.Unlock()
 	for _, q := range packets {
 		_ = e.bind.transmit(e, r, [][]byte{q})
@@ -118,7 +130,7 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 }
 
 // aheadLocked returns what waits, as far as it may go ahead once more.
-func (e *Endpoint) aheadLocked() (all [][]byte) {
+func (e *Endpoint) aheadLocked(share int) (all [][]byte) {
 	var packets [][]byte
 	// Not an initiation: two copies that arrive together are no copies to
 	// wireguard-go, see crossing.go.
@@ -126,20 +138,21 @@ func (e *Endpoint) aheadLocked() (all [][]byte) {
 		packets = append(packets, slices.Clone(e.handshake))
 	}
 	for _, p := range append(packets, e.early.packets...) {
-		if e.early.goes([][]byte{p}) {
+		if e.early.goes([][]byte{p}, share) {
 			all = append(all, p)
 		}
 	}
 	return all
 }
 
-// goes says whether packets may go ahead once more, and counts them.
-func (y *early) goes(packets [][]byte) bool {
+// goes says whether packets may go ahead once more by a way with that share, and
+// counts them.
+func (y *early) goes(packets [][]byte, share int) bool {
 	size := 0
 	for _, p := range packets {
 		size += len(p)
 	}
-	if y.ahead+size > earlyAhead {
+	if y.ahead+size > share {
 		return false
 	}
 	y.ahead += size

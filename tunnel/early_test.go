@@ -88,6 +88,26 @@ func TestAheadIsBounded(t *testing.T) {
 	}
 }
 
+// TestAheadOfSure: what goes ahead to where the peer is not leaves something to go to
+// where it is, behind our check, too.
+func TestAheadOfSure(t *testing.T) {
+	b, c := newFake()
+	e := b.NewEndpoint(nameA, nil)
+	e.hopeFor(path(one), false)
+	for range earlyPackets {
+		if err := b.Send([][]byte{wireGuardMessage(typeTransport, 512)}, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sure := range []bool{true, false} {
+		sentTypes(c) // before
+		e.hopeFor(path(two), sure)
+		if got := sentTypes(c); len(got) == 0 || got[0] != "4>"+two {
+			t.Errorf("sure %v: sent %v, want data to where the peer is", sure, got)
+		}
+	}
+}
+
 // TestAnswerWithSignaling: the response to an initiation that came with the signaling
 // leaves there, with a path and without; no other handshake message does.
 func TestAnswerWithSignaling(t *testing.T) {
