@@ -35,7 +35,8 @@ type early struct {
 // hope is a way by which the peer may be reached.
 type hope struct {
 	*route
-	sure bool // an authentic check of the peer's came that way
+	sure   bool // an authentic check of the peer's came that way
+	behind bool // a check of ours has left that way
 }
 
 // rank is low for what goes first: relayed ways are behind the direct ones.
@@ -47,6 +48,18 @@ func (h hope) rank() (n int) {
 		n++
 	}
 	return n
+}
+
+// share is how many bytes have gone ahead at most when more go by a way: where much
+// waits, what is left is for where the peer is, and takes it for ours.
+func (h hope) share() int {
+	switch {
+	case h.sure && h.behind:
+		return earlyAhead
+	case h.sure:
+		return earlyAhead * 3 / 4
+	}
+	return earlyAhead / 2
 }
 
 // hold keeps what there is no route for, and sends a copy ahead. It returns the
@@ -70,7 +83,7 @@ func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
 	var hopes []hope
 	if !handshake || bufs[0][0] == typeResponse {
 		for _, h := range e.early.hopes {
-			if e.early.goes(bufs) {
+			if e.early.goes(bufs, h.share()) {
 				hopes = append(hopes, h)
 			}
 		}
@@ -82,7 +95,9 @@ func (e *Endpoint) hold(bufs [][]byte, handshake bool) *route {
 	return nil
 }
 
-// hopeFor takes a way by which the peer may be reached, and sends what waits there.
+// hopeFor takes a way by which the peer may be reached, and sends what waits there:
+// as soon as it is sure, and behind our own check, as a peer that has not seen one
+// from there does not know yet whose the packets are.
 func (e *Endpoint) hopeFor(p Path, sure bool) {
 	if e.route.Load() != nil {
 		return
@@ -94,15 +109,20 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 		e.mu.Unlock()
 		return
 	}
-	if slices.ContainsFunc(e.early.hopes, func(h hope) bool { return h.Path == p && (h.sure || !sure) }) {
-		e.mu.Unlock()
-		return // it has what waits
+	next := hope{r, sure, !sure}
+	if i := slices.IndexFunc(e.early.hopes, func(h hope) bool { return h.Path == p }); i >= 0 {
+		h := e.early.hopes[i]
+		if sure && h.sure || !sure && h.behind {
+			e.mu.Unlock()
+			return // it has what waits
+		}
+		next.sure, next.behind = sure || h.sure, !sure || h.behind
 	}
 	hopes := slices.DeleteFunc(slices.Clone(e.early.hopes), func(h hope) bool { return h.Path == p })
-	hopes = append(hopes, hope{r, sure})
+	hopes = append(hopes, next)
 	slices.SortStableFunc(hopes, func(a, b hope) int { return cmp.Compare(a.rank(), b.rank()) })
 	e.early.hopes = hopes[:min(len(hopes), maxHopes)]
-	packets := e.aheadLocked()
+	packets := e.aheadLocked(next.share())
 	e.mu.Unlock()
 	for _, q := range packets {
 		_ = e.bind.transmit(e, r, [][]byte{q})
@@ -110,7 +130,7 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 }
 
 // aheadLocked returns what waits, as far as it may go ahead once more.
-func (e *Endpoint) aheadLocked() (all [][]byte) {
+func (e *Endpoint) aheadLocked(share int) (all [][]byte) {
 	var packets [][]byte
 	// Not an initiation: two copies that arrive together are no copies to
 	// wireguard-go, see crossing.go.
@@ -118,20 +138,21 @@ func (e *Endpoint) aheadLocked() (all [][]byte) {
 		packets = append(packets, slices.Clone(e.handshake))
 	}
 	for _, p := range append(packets, e.early.packets...) {
-		if e.early.goes([][]byte{p}) {
+		if e.early.goes([][]byte{p}, share) {
 			all = append(all, p)
 		}
 	}
 	return all
 }
 
-// goes says whether packets may go ahead once more, and counts them.
-func (y *early) goes(packets [][]byte) bool {
+// goes says whether packets may go ahead once more by a way with that share, and
+// counts them.
+func (y *early) goes(packets [][]byte, share int) bool {
 	size := 0
 	for _, p := range packets {
 		size += len(p)
 	}
-	if y.ahead+size > earlyAhead {
+	if y.ahead+size > share {
 		return false
 	}
 	y.ahead += size

@@ -33,6 +33,7 @@ func TestAhead(t *testing.T) {
 		{"where the peer is first", []step{{hope: one}, {hope: two, sure: true}, {send: data}}, []string{"4>" + two, "4>" + one}},
 		{"once", []step{{send: data}, {hope: one}, {hope: one}}, []string{"4>" + one}},
 		{"again when it is sure", []step{{send: data}, {hope: one}, {hope: one, sure: true}, {hope: one}, {hope: one, sure: true}}, []string{"4>" + one, "4>" + one}},
+		{"behind our check, too, when it was sure before", []step{{send: data}, {hope: one, sure: true}, {hope: one}, {hope: one}, {hope: one, sure: true}}, []string{"4>" + one, "4>" + one}},
 		{"a response", []step{{send: response}, {hope: one}}, []string{"2>" + one}},
 		{"no initiation", []step{{send: initiation}, {hope: one}, {send: initiation}}, nil},
 		{"the path gets all", []step{{send: data}, {hope: one}, {path: two}, {send: data}}, []string{"4>" + one, "4>" + two, "4>" + two}},
@@ -84,6 +85,26 @@ func TestAheadIsBounded(t *testing.T) {
 	}
 	if got := b.Counters().NoPath; got != 1000-earlyPackets {
 		t.Errorf("%d packets were lost, want %d", got, 1000-earlyPackets)
+	}
+}
+
+// TestAheadOfSure: what goes ahead to where the peer is not leaves something to go to
+// where it is, behind our check, too.
+func TestAheadOfSure(t *testing.T) {
+	b, c := newFake()
+	e := b.NewEndpoint(nameA, nil)
+	e.hopeFor(path(one), false)
+	for range earlyPackets {
+		if err := b.Send([][]byte{wireGuardMessage(typeTransport, 512)}, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sure := range []bool{true, false} {
+		sentTypes(c) // before
+		e.hopeFor(path(two), sure)
+		if got := sentTypes(c); len(got) == 0 || got[0] != "4>"+two {
+			t.Errorf("sure %v: sent %v, want data to where the peer is", sure, got)
+		}
 	}
 }
 

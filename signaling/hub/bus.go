@@ -36,6 +36,8 @@ type Seat struct {
 	// Deliver takes an event or says false. It must neither block nor call
 	// the Bus.
 	Deliver func(Event) bool
+	// Of is the connection, which is not told that it replaces itself; nil: of none.
+	Of any
 }
 
 // Event is what one connection tells another.
@@ -76,7 +78,7 @@ func (b *localBus) Attach(s Seat) (detach func()) {
 		b.seats[s.Network] = make(map[config.NodeKey]*Seat)
 	}
 	b.seats[s.Network][s.Node] = &s
-	if old != nil {
+	if old != nil && (s.Of == nil || old.Of != s.Of) {
 		old.Deliver(Event{Message: &signaling.Error{Code: signaling.CodeReplaced, Message: "this node connected again"}})
 	}
 	b.greetLocked(&s)

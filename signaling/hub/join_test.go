@@ -2,7 +2,9 @@ package hub
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -231,5 +233,59 @@ func TestJoinerWaitsForKeeper(t *testing.T) {
 	l.ck = connect(t, l.testHub, l.keeper)
 	if p := expect[*signaling.Presence](c); len(p.Online) != 1 || p.Online[0].Node != l.keeper.node() {
 		t.Fatalf("got %+v, want the keeper online", p)
+	}
+}
+
+// seatWatch is a Bus that sees one node take and leave its seats.
+type seatWatch struct {
+	Bus
+	node   config.NodeKey
+	attach func()
+	detach func()
+}
+
+func (b *seatWatch) Attach(s Seat) (detach func()) {
+	if s.Node != b.node {
+		return b.Bus.Attach(s)
+	}
+	b.attach()
+	leave := b.Bus.Attach(s)
+	return func() { b.detach(); leave() }
+}
+
+// What a keeper answers to a joiner, and says to it while it becomes a member, finds
+// it: its seat is there before it can ask, and until it has the next.
+func TestJoinerHasItsSeat(t *testing.T) {
+	l := newJoinLab(t)
+	j := l.joiner()
+	asks := make(chan bool, 1)
+	var seats, left atomic.Int32
+	l.bus = &seatWatch{
+		Bus: l.bus, node: j.node(),
+		attach: func() {
+			if seats.Add(1) > 1 {
+				if left.Load() != 0 {
+					t.Error("the joiner left its seat before it had a member's")
+				}
+				return
+			}
+			select {
+			case <-asks:
+				t.Error("the joiner could ask before it had a seat")
+			case <-time.After(50 * time.Millisecond):
+			}
+		},
+		detach: func() { left.Add(1) },
+	}
+	c := l.knock(t, j, false)
+	asks <- true
+	if p := expect[*signaling.Presence](c); len(p.Online) != 1 {
+		t.Fatalf("joiner got %+v, want its keeper online", p)
+	}
+	j.record = j.sign(t, signaling.Record{Sequence: 1}, 3)
+	l.ck.send(&signaling.Members{Statements: [][]byte{j.record.Bytes()}})
+	c.greeting(true)
+	if n := seats.Load(); n != 2 {
+		t.Errorf("the joiner had %d seats, want 2", n)
 	}
 }

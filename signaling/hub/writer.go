@@ -115,11 +115,8 @@ func (c *conn) greet(since uint64) error {
 		return err
 	}
 	if !member {
-		if err := c.sendKeeper(); err != nil {
-			return err
-		}
-		c.attach()
-		return nil
+		c.attach() // before it can ask: the keeper's answer would find nobody
+		return c.sendKeeper()
 	}
 	// Watching before reading: no change falls between.
 	c.onRelease(c.hub.store.Watch(c.network(), tableStatements, c.queue.recordsChanged))
@@ -147,12 +144,13 @@ func (c *conn) onRelease(f func()) { c.release = append(c.release, f) }
 func (c *conn) attach() {
 	c.onRelease(c.hub.bus.Attach(Seat{
 		Network: c.network(), Node: c.node(), Online: c.online,
-		Member: c.member.Load(), Deliver: c.deliver,
+		Member: c.member.Load(), Deliver: c.deliver, Of: c,
 	}))
 }
 
 // upgrade makes a joiner a member when its record is there: the same greeting
-// again, on the same connection.
+// again, on the same connection. It keeps its seat until it has the new one, so
+// that nothing is lost in between.
 func (c *conn) upgrade() error {
 	if c.member.Load() {
 		return nil
@@ -165,14 +163,16 @@ func (c *conn) upgrade() error {
 	if rec == nil || !rec.Live(time.Now()) {
 		return nil // not admitted after all
 	}
-	for _, f := range c.release {
-		f()
-	}
+	joiners := c.release
 	c.release = nil
 	c.member.Store(true)
 	c.known()
 	c.log.Info("joined", "name", rec.Name)
-	return c.greet(0)
+	err = c.greet(0)
+	for _, f := range joiners {
+		f()
+	}
+	return err
 }
 
 // sendKeeper gives a joiner the one record it needs: its keeper's sealing key
