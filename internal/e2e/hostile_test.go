@@ -11,6 +11,10 @@ func TestHostileHub(t *testing.T) {
 	l.attack("says no", l.refuses)
 	l.attack("forges presence", l.forgesPresence)
 	l.attack("alters signals", l.altersSignals)
+	l.must(l.b, "down") // their first offer came with the join, the next is a signal
+	l.up(l.b)
+	l.until(t, seconds(5), "an offer", func() bool { return l.offer(l.a, l.b) != nil || l.offer(l.b, l.a) != nil })
+	l.reach(l.a, l.addr(l.b))
 	l.attack("seals an offer again", l.reseals)
 	l.attack("repeats", l.replays)
 	l.t.Run("disorders", l.disorders)
