@@ -3,7 +3,7 @@
 
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@2026.1
-FUZZTIME    ?= 3s
+FUZZTIME    ?= 1s
 
 .PHONY: build test demo bench chaos soak first crash fuzz clean
 

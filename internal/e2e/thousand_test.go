@@ -20,7 +20,7 @@ const (
 	thousandRSS        = 40 << 20 // bytes, of the whole process
 	thousandGoroutines = 100
 	thousandPackets    = 1.0 // a second, UDP, both ways
-	thousandFor        = 20 * time.Second
+	thousandFor        = 10 * time.Second
 )
 
 // TestThousandIdle: a thousand members that are online cost a node next to
