@@ -140,7 +140,7 @@ func (c *Client) dial(ctx context.Context, to string) (net.Conn, error) {
 	}
 	dial := c.netDial
 	if dial == nil {
-		dial = new(net.Dialer).DialContext
+		dial = (&net.Dialer{Control: Burst}).DialContext
 	}
 	return dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 }

@@ -44,17 +44,17 @@ var refusals = map[signaling.ErrorCode]string{
 
 // join asks the keeper of the invite for admission until it answers.
 func (n *Node) join(ctx context.Context) error {
-	j := &joining{Node: n, joiner: signaling.NewJoiner(n.self, n.node.WireGuard, *n.node.Invite)}
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	j := &joining{Node: n, again: again, joiner: signaling.NewJoiner(n.self, n.node.WireGuard, *n.node.Invite)}
 	n.progress("joining network %s through the hub at %s", n.node.Network.ID(), n.node.Hub.URLs[0])
-	ask := time.NewTicker(askAgain)
-	defer ask.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case call := <-n.calls:
 			call()
-		case <-ask.C:
+		case <-again.C:
 			j.ask()
 		case m := <-n.events:
 			admitted, err := j.handle(m)
@@ -69,6 +69,7 @@ func (n *Node) join(ctx context.Context) error {
 type joining struct {
 	*Node
 	joiner *signaling.Joiner
+	again  *time.Ticker            // asks, when the last request has had its time
 	keeper *signaling.SignedRecord // known once the hub has delivered it
 	told   bool                    // that the keeper is away
 	asked  bool                    // the keeper may have heard of this machine
@@ -112,6 +113,7 @@ func (j *joining) ask() error {
 	if j.keeper == nil {
 		return nil
 	}
+	j.again.Reset(askAgain)
 	msg, err := j.joiner.Request(j.keeper.Sealing, j.node.Name)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
 )
 
 // listen opens the port of signaling, under TLS unless there is none.
@@ -26,7 +28,8 @@ func (h *Hub) listen(addr string, certs *certificates) error {
 }
 
 func listenTCP(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+	config := net.ListenConfig{Control: signaling.Burst}
+	l, err := config.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, listenError("signaling (TCP)", addr, "--listen", err)
 	}
