@@ -27,6 +27,11 @@ const (
 	// wireguard-go: its workers check for a replay side by side, both answer,
 	// and the sides end up with different keys.
 	againAfter = 250 * time.Millisecond
+
+	// copyFor is how long an initiation that comes again is a copy that took another
+	// way. What comes later is meant: the device may have dropped the first, as one
+	// that came too soon after another.
+	copyFor = 150 * time.Millisecond
 )
 
 // Lead makes this side the leader. One side of a pair has to be, and only one.
@@ -131,7 +136,7 @@ func (e *Endpoint) copied(p []byte) bool {
 	ephemeral := [32]byte(p[8:40])
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.given == ephemeral && time.Since(e.givenAt) < handshakeKeep {
+	if e.given == ephemeral && time.Since(e.givenAt) < copyFor {
 		return true
 	}
 	e.given, e.givenAt = ephemeral, time.Now()

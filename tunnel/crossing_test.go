@@ -69,6 +69,10 @@ func TestCrossing(t *testing.T) {
 		{"a copy of what the device has just been given", false, func(b *Bind, _ *Endpoint) {
 			arrive(b, initiation, remote)
 		}, false, nil},
+		{"the same again, because nobody answered", false, func(b *Bind, _ *Endpoint) {
+			arrive(b, initiation, remote)
+			time.Sleep(againAfter)
+		}, true, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
