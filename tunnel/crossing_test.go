@@ -27,7 +27,7 @@ func TestCrossing(t *testing.T) {
 		want    []string // what leaves
 	}{
 		{"leader, ours under way", true, func(b *Bind, e *Endpoint) { b.Send([][]byte{initiation}, e) }, false, []string{"1>" + one, "again 1>" + one}},
-		{"the other side, ours under way", false, func(b *Bind, e *Endpoint) { b.Send([][]byte{initiation}, e) }, true, []string{"1>" + one}},
+		{"the other side, ours under way", false, func(b *Bind, e *Endpoint) { b.Send([][]byte{initiation}, e) }, true, []string{"1>" + one, "again 1>" + one}},
 		{"leader, nothing sent", true, func(*Bind, *Endpoint) {}, true, nil},
 		{"leader, ours answered", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
@@ -41,7 +41,7 @@ func TestCrossing(t *testing.T) {
 		{"leader, ours long lost", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
 			time.Sleep(crossingWindow + 1)
-		}, true, []string{"1>" + one}},
+		}, true, []string{"1>" + one, "1>" + one}},
 		{"leader, response to another sent last", true, func(b *Bind, e *Endpoint) {
 			b.Send([][]byte{initiation}, e)
 			b.Send([][]byte{other}, e)

@@ -192,9 +192,16 @@ func (e *Endpoint) keep(message []byte) *route {
 	defer e.mu.Unlock()
 	e.handshake = append(e.handshake[:0], message...)
 	e.handshakeAt, e.sentAt, e.answered = time.Now(), time.Time{}, time.Time{}
+	if e.again != nil {
+		e.again.Stop()
+		e.again = nil
+	}
 	r := e.route.Load()
 	if r != nil {
 		e.sentAt = e.handshakeAt
+		if message[0] == typeInitiation {
+			e.againLocked() // one that is lost costs that, and not the 5 s until WireGuard's next
+		}
 	}
 	return r
 }
