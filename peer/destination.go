@@ -41,6 +41,10 @@ const (
 	refusedWait    = 200 * time.Millisecond
 	refusedMaxWait = 5 * time.Second
 
+	// refusedSoon is when it is asked again by itself after the first refusal: who
+	// has just been admitted answers the keeper while the hub hears of it.
+	refusedSoon = 20 * time.Millisecond
+
 	channelMin = 0x4000 // RFC 8656 section 12
 	channelMax = 0x4FFF
 )
@@ -155,7 +159,7 @@ func (r *Relay) sendUnbound(b []byte, to netip.AddrPort) (err error) {
 	default:
 		d.queue = append(d.queue, queued{append([]byte(nil), b...), now})
 	}
-	r.bindLocked(d, now)
+	r.bindLocked(d, now, 0)
 	return err
 }
 
@@ -169,14 +173,21 @@ func (t *table) permits(ip netip.Addr) bool {
 	return false
 }
 
-// bindLocked has the server bind the destination's channel, or prolong that.
-func (r *Relay) bindLocked(d *destination, now time.Time) {
+// bindLocked has the server bind the destination's channel after a wait, or prolong
+// that.
+func (r *Relay) bindLocked(d *destination, now time.Time, wait time.Duration) {
 	if d.busy {
 		return
 	}
 	before := d.taken
-	d.busy, d.taken = true, now.Add(takenFor)
+	d.busy, d.taken = true, now.Add(wait+takenFor)
 	r.work.Go(func() {
+		if wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-r.ctx.Done():
+			}
+		}
 		err := r.client.bind(r.ctx, d.number, d.addr)
 		r.settle(d, now, before, err)
 	})
@@ -201,13 +212,18 @@ func (r *Relay) settle(d *destination, asked, before time.Time, err error) {
 		}
 		d.bound.Store(true)
 	case errors.As(err, &refusal):
-		d.bound.Store(false)
-		d.taken = before
-		d.wait = min(max(2*d.wait, refusedWait), refusedMaxWait)
-		d.until = now.Add(d.wait)
 		if !alive(refusal.ErrorCodeAttr.Code) {
 			signal(r.server.verify)
 		}
+		d.bound.Store(false)
+		d.taken = before
+		if d.wait == 0 {
+			d.wait, d.queue = refusedWait/2, waiting
+			r.bindLocked(d, now, refusedSoon)
+			return
+		}
+		d.wait = min(max(2*d.wait, refusedWait), refusedMaxWait)
+		d.until = now.Add(d.wait)
 	default: // Silence. What is bound goes on; the next packet asks again.
 		signal(r.server.verify)
 	}
@@ -233,7 +249,7 @@ func (r *Relay) revive(now time.Time) {
 		inUse := d.data.Load() || d.used.Load() || now.Sub(d.usedAt) < unusedFor
 		if inUse && begun < maxRenewals { // the rest when they are sent to
 			begun++
-			r.bindLocked(d, now)
+			r.bindLocked(d, now, 0)
 		}
 	}
 }
@@ -264,7 +280,7 @@ func (r *Relay) tick(now time.Time) {
 		case d.busy:
 		case inUse && d.bound.Load() && age >= renewEvery && renewals < maxRenewals:
 			renewals++
-			r.bindLocked(d, now)
+			r.bindLocked(d, now, 0)
 		case !inUse && now.After(d.taken):
 			gone = append(gone, d)
 		}

@@ -138,6 +138,21 @@ func TestRefusedDestination(t *testing.T) {
 	})
 }
 
+// What waits for a member that the server hears of in this moment is not lost, and
+// does not wait for another packet.
+func TestRefusedAtFirst(t *testing.T) {
+	inLab(t, func(l *lab) {
+		n, to := public(l), public(l)
+		r := n.relay()
+		var asked atomic.Int32
+		refuse := func(netip.Addr) bool { return asked.Add(1) == 1 }
+		l.refuse.Store(&refuse)
+		_ = r.Send([]byte{4, 0, 0, 0, 'o', 'u', 't'}, to.addr)
+		took := l.until(refusedWait, "sent", func() bool { return to.received("out") })
+		t.Logf("sent after %v", took)
+	})
+}
+
 // A permission has no port: an address that has one for another port is sent to
 // at once, and so is heard from there.
 func TestPermissionServesOtherPorts(t *testing.T) {
