@@ -16,3 +16,5 @@ func TestMain(m *testing.M) {
 	runtime.GOMAXPROCS(1)
 	os.Exit(m.Run())
 }
+
+const underRace = true

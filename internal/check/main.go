@@ -17,7 +17,10 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // alone is what is tested last, each by itself: it measures time.
@@ -46,7 +49,9 @@ func main() {
 
 // checker runs steps one after the other and counts.
 type checker struct {
-	ctx     context.Context
+	ctx context.Context
+
+	mu      sync.Mutex // guards the rest, where steps run side by side
 	passed  int
 	failed  []string
 	skipped []string
@@ -60,12 +65,16 @@ func (c *checker) command(what string, env []string, name string, args ...string
 	b, err := cmd.CombinedOutput()
 	c.result(what, start, err)
 	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		os.Stdout.Write(b)
 	}
 	return string(b), err == nil
 }
 
 func (c *checker) result(what string, start time.Time, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	took := time.Since(start).Round(100 * time.Millisecond)
 	if err != nil {
 		fmt.Printf("FAIL  %-50s %v\n", what, took)
@@ -97,20 +106,29 @@ func (c *checker) unit() {
 	}
 	packages := slices.DeleteFunc(strings.Fields(out), func(p string) bool { return slices.Contains(alone, p) })
 	c.test([]string{"-race", "-shuffle=on"}, packages...)
+	// Under the detector these do a part of what they do without.
+	c.test([]string{"-run", "^(TestFaults|TestSchedules)$"}, "github.com/p2ptun/p2ptun/peer")
 }
 
-// fuzz runs each fuzz target in turn.
+// fuzz runs each fuzz target.
 func (c *checker) fuzz(d time.Duration) {
 	out, ok := c.command("list fuzz targets", nil, "go", "test", "-list", "^Fuzz", "./...")
 	if !ok {
 		return
 	}
+	// Two at a time, each on one processor: most of the time they are built.
+	var two errgroup.Group
+	two.SetLimit(2)
 	for _, t := range fuzzTargets(out) {
-		if c.ctx.Err() != nil {
-			return
-		}
-		c.command(fmt.Sprintf("%s for %v", t.name, d), nil, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "-fuzzminimizetime", "1x", t.pkg)
+		two.Go(func() error {
+			if c.ctx.Err() == nil {
+				c.command(fmt.Sprintf("%s for %v", t.name, d), nil, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-parallel", "1",
+					"-fuzztime", d.String(), "-fuzzminimizetime", "1x", t.pkg)
+			}
+			return nil
+		})
 	}
+	two.Wait()
 }
 
 type fuzzTarget struct{ pkg, name string }
