@@ -26,7 +26,7 @@ func runFirst(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	bins, err := first.Build(dir, "")
+	bins, err := first.Build(dir)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func runFirst(ctx context.Context, o *options) (err error) {
 	var rows []first.Row
 	for _, delay := range first.Delays {
 		for _, name := range first.Cases {
-			some, err := firstOf(ctx, first.Options{Dir: dir, Cases: []string{name}}, bins, delay)
+			some, err := firstOf(ctx, first.Options{Dir: dir, Cases: []string{name}, Forget: true}, bins, delay)
 			if err != nil {
 				return err
 			}

@@ -57,11 +57,10 @@ func (r Row) Goal() time.Duration {
 	return 3*r.Path + slack
 }
 
-// Reached says whether the goals are, that of the path after the first ping included,
-// or are missed by no more than some time.
-func (r Row) Reached(but time.Duration) bool {
+// Reached says whether the goals are, that of the path after the first ping included.
+func (r Row) Reached() bool {
 	for i := range r.Took {
-		if r.Took[i] > r.Goal()+but || r.Settled[i] > max(4*r.Path, slack) {
+		if r.Took[i] > r.Goal() || r.Settled[i] > max(4*r.Path, slack) {
 			return false
 		}
 	}
@@ -82,8 +81,8 @@ const (
 	forgets   = 22 * time.Second
 )
 
-// Build makes them in dir, of the work tree source, or of this one.
-func Build(dir, source string) (b Binaries, err error) {
+// Build makes them in dir.
+func Build(dir string) (b Binaries, err error) {
 	var usual, lazy string
 	if usual, err = os.MkdirTemp(dir, "usual-"); err != nil {
 		return b, err
@@ -92,14 +91,10 @@ func Build(dir, source string) (b Binaries, err error) {
 		return b, err
 	}
 	const set = "-X github.com/p2ptun/p2ptun/tunnel."
-	var from []string
-	if source != "" {
-		from = []string{"-C", source} // has to come first
-	}
-	if b.usual, err = e2e.Build(usual, from...); err != nil {
+	if b.usual, err = e2e.Build(usual); err != nil {
 		return b, err
 	}
-	b.lazy, err = e2e.Build(lazy, append(from, "-ldflags", fmt.Sprintf(set+"linkedIdleAfter=%v "+set+"linkedNeighbours=0", idleAfter))...)
+	b.lazy, err = e2e.Build(lazy, "-ldflags", fmt.Sprintf(set+"linkedIdleAfter=%v "+set+"linkedNeighbours=0", idleAfter))
 	return b, err
 }
 
