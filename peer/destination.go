@@ -302,22 +302,18 @@ const carriedFor = 45 * time.Second
 
 // wanted says whether something was sent through the relay lately.
 func (r *Relay) wanted(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t := r.table.Load()
-	if t == nil {
-		return false
-	}
-	for _, d := range t.byAddr {
-		if d.used.Load() || d.data.Load() || now.Sub(d.usedAt) < carriedFor {
-			return true
-		}
-	}
-	return false
+	return r.any(func(d *destination) bool {
+		return d.used.Load() || d.data.Load() || now.Sub(d.usedAt) < carriedFor
+	})
 }
 
 // carries says whether a tunnel leads through the relay, in either direction.
 func (r *Relay) carries(now time.Time) bool {
+	return r.any(func(d *destination) bool { return d.data.Load() || now.Sub(d.dataAt) < carriedFor })
+}
+
+// any says whether there is such a destination. is is called with the relay's mutex.
+func (r *Relay) any(is func(*destination) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.table.Load()
@@ -325,7 +321,7 @@ func (r *Relay) carries(now time.Time) bool {
 		return false
 	}
 	for _, d := range t.byAddr {
-		if d.data.Load() || now.Sub(d.dataAt) < carriedFor {
+		if is(d) {
 			return true
 		}
 	}
