@@ -19,7 +19,7 @@ demo: ## a hub and three nodes behind NATs, with the real commands
 bench: ## beside wireguard-go and other relays, about 25 minutes; writes BENCHMARKS.md
 	$(GO) run ./internal/bench
 
-chaos: ## the fault table of docs/reliability.md, about 12 minutes
+chaos: ## the fault table of docs/reliability.md, about 10 minutes
 	$(GO) run ./internal/chaos
 
 soak: ## eight nodes under random faults for 20 minutes; into docs/reliability.md
