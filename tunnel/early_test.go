@@ -140,28 +140,37 @@ func TestAnswerWithSignaling(t *testing.T) {
 	}
 }
 
-// TestEarlyResponse: a response that overtakes the answer with its key is tried again
-// when that is there and the response comes once more.
+// TestEarlyResponse: a response that overtakes the answer with its key is tried with
+// that key, whenever it comes, and once.
 func TestEarlyResponse(t *testing.T) {
-	r := newTestRing()
 	response := wireGuardMessage(typeResponse, responseSize)
 	response[4], response[8] = 7, 9 // whose index it is, and whom it answers
-	if !r.gotResponse(response) {
-		t.Fatal("the first copy was dropped")
-	}
-	r.refused() // there is no key to try
-	if r.gotResponse(response) {
-		t.Error("a second copy was taken, with no other key")
-	}
-	r.Agreed(r.names['A'])
-	if !r.gotResponse(response) {
-		t.Error("a copy was dropped though there is a key for it now")
-	}
-	if r.gotResponse(response) {
-		t.Error("a copy was taken while the one before is tried")
-	}
-	if !r.device.Equal(r.names['A']) {
-		t.Error("the device has not the new key")
+	for refusals := range 4 {
+		r := newTestRing()
+		r.Agreed(r.names['A'])
+		r.Agreed(r.names['B'])
+		if !r.gotResponse(response) {
+			t.Fatal("the first copy was dropped")
+		}
+		for range refusals { // B, which it had, A, and B once more
+			r.refused()
+		}
+		if refusals == 3 && r.gotResponse(response) {
+			t.Error("a second copy was taken, with no other key")
+		}
+		r.Agreed(r.names['C'])
+		if refusals < 3 { // under the key before
+			r.refused()
+		}
+		if !r.device.Equal(r.names['C']) || r.gotResponse(response) {
+			t.Errorf("after %d refusals: the new key is not tried, or a copy is", refusals)
+		}
+		r.sent(handshake(typeTransport, transportMin, 7, 0))
+		r.settle(time.Now(), false)
+		r.Agreed(r.names['D'])
+		if again := r.again; !r.worked.Equal(r.names['C']) || again != min(refusals, 2)+1 {
+			t.Errorf("after %d refusals: worked with C: %v; given %d times more", refusals, r.worked.Equal(r.names['C']), again)
+		}
 	}
 }
 

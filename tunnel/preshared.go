@@ -92,6 +92,7 @@ func (r *keyRing) Pending(k config.PresharedKey) {
 	durable := r.saveLocked()
 	r.mu.Unlock()
 	r.apply()
+	r.retry()
 	if err := durable(); err != nil {
 		// It serves as long as this run does, and longer is seldom needed.
 		r.log.Warn("preshared key not saved", "err", err)
@@ -114,6 +115,7 @@ func (r *keyRing) Agreed(k config.PresharedKey) {
 	r.saveLocked()
 	r.mu.Unlock()
 	r.apply()
+	r.retry()
 }
 
 // indexLocked is where k stands, or -1.
@@ -135,7 +137,6 @@ func (r *keyRing) addLocked(k config.PresharedKey) {
 		}
 	}
 	r.keys = append(slices.Clip(r.keys), k) // a new slice: the old one is the store's
-	r.tries.reopen()
 }
 
 // removeLocked removes keys that are not in use.

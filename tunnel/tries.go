@@ -28,11 +28,12 @@ type tries struct {
 	state atomic.Uint64 // the response's sender, and one of the bits below; 0: idle
 
 	initiation, sender uint32 // of the last response given to the device
-	response           []byte
+	response           []byte // nil: it fitted
 	at                 time.Time
+	first              config.PresharedKey   // what the device had when it came
 	key                config.PresharedKey   // what the device has for it
 	set                bool                  // it has it for that alone
-	left               []config.PresharedKey // not tried yet
+	failed             []config.PresharedKey // that were set for it, the last maybe about to
 }
 
 const (
@@ -56,17 +57,11 @@ func (t *tries) end(now time.Time) (k config.PresharedKey, ok bool) {
 	if t.active() && now.Sub(t.at) < triesFor {
 		return k, false
 	}
-	ok = t.state.Swap(0)&fitted != 0
-	k, t.key, t.set, t.left, t.response = t.key, k, false, nil, nil
-	return k, ok
-}
-
-// reopen lets a response that no key fitted come once more: there is another key.
-// One made under a session's key may overtake the answer that gives it.
-func (t *tries) reopen() {
-	if t.state.Load() == 0 {
-		t.initiation, t.sender = 0, 0
+	if ok = t.state.Swap(0)&fitted != 0; ok {
+		k, t.response = t.key, nil
 	}
+	t.set = false
+	return k, ok
 }
 
 // gotResponse takes a response to our last initiation and says whether the
@@ -83,7 +78,8 @@ func (r *keyRing) gotResponse(p []byte) bool {
 	if k, ok := t.end(now.Add(triesFor)); ok { // settle was not called since
 		r.workedLocked(k, now)
 	}
-	t.initiation, t.sender, t.response, t.at, t.key = initiation, sender, slices.Clone(p), now, r.installed
+	t.initiation, t.sender, t.response, t.at = initiation, sender, slices.Clone(p), now
+	t.first, t.key, t.failed = r.installed, r.installed, nil
 	t.state.Store(tried | uint64(sender))
 	return true
 }
@@ -96,44 +92,55 @@ func (r *keyRing) sent(p []byte) {
 	}
 }
 
-// refused is called when the device has refused a response: it gets it again,
-// with the next key. The newest come first, the one that it had comes last.
-func (r *keyRing) refused() {
+// refused is called when the device has refused a response.
+func (r *keyRing) refused() { r.tryNext(true) }
+
+// retry gives the device the last response once more where no key fitted it and there
+// is another now: one made under a session's key may overtake the answer that gives it.
+func (r *keyRing) retry() { r.tryNext(false) }
+
+// tryNext gives the device the response that is being tried, or was, again, with the
+// next key. Where there is none the tries end.
+func (r *keyRing) tryNext(isTried bool) {
 	r.mu.Lock()
 	t := &r.tries
-	if !t.active() {
+	if t.active() != isTried || t.state.Load()&fitted != 0 {
 		r.mu.Unlock()
 		return
 	}
-	if !t.set {
-		t.left = slices.Clone(r.keys)
-		slices.Reverse(t.left)
-		slices.SortStableFunc(t.left, func(a, b config.PresharedKey) int {
-			return compareBool(a.Equal(t.key), b.Equal(t.key))
-		})
-	}
-	if len(t.left) == 0 {
+	k, more := r.untriedLocked()
+	if more {
+		t.key, t.set, t.failed, t.at = k, true, append(t.failed, k), time.Now()
+		t.state.Store(tried | uint64(t.sender))
+	} else {
+		t.set = false
 		t.state.Store(0)
-		t.end(t.at)
-		r.mu.Unlock()
-		r.apply()
-		return
 	}
-	t.key, t.left, t.set = t.left[0], t.left[1:], true
 	response := t.response
 	r.mu.Unlock()
 	r.apply()
-	r.again(response)
+	if more {
+		r.again(response)
+	}
 }
 
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
+// untriedLocked is the key to try next on the last response: the newest first, and last
+// the one that the device had when it came, as that may have changed before it looked.
+func (r *keyRing) untriedLocked() (next config.PresharedKey, ok bool) {
+	t := &r.tries
+	if t.response == nil {
+		return next, false
 	}
-	return -1
+	for _, k := range slices.Backward(r.keys) {
+		switch {
+		case slices.ContainsFunc(t.failed, k.Equal):
+		case !k.Equal(t.first):
+			return k, true
+		default:
+			next, ok = k, true
+		}
+	}
+	return next, ok
 }
 
 // Indices in WireGuard's messages (WireGuard paper, section 5.4).
