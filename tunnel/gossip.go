@@ -23,7 +23,7 @@ import (
 //	1 ‖ digest (32)
 //	2 ‖ first (8) ‖ last (8) ‖ hashes (8 each)     all that the sender has from first to last
 //	3 ‖ statements (2+n each)
-//	4                                              not of statements: see refused.go
+//	4 ‖ sessionless (1)                            not of statements: see refused.go
 //	5, 6                                           see handover.go
 //	7                                              see idle.go
 //	8                                              see neighbours.go
@@ -88,7 +88,10 @@ func (n *Node) told(m *active, note []byte) {
 	case noteStatements:
 		ok = n.learnFrom(m, in)
 	case noteInitiate:
-		m.initiate()
+		var sessionless uint8
+		if ok = in.ReadUint8(&sessionless); ok {
+			m.initiate(sessionless != 0)
+		}
 	case noteKeep:
 		ok = n.takeOver(m, in)
 	case noteKept:

@@ -12,7 +12,8 @@ import (
 // refused, without a word, by each peer that has not forgotten it. It calls for
 // an initiation by the peer then, over the session. Where the peer is refused,
 // too, it calls as well; the side with the lower key forgets the other's time
-// when it hears that, and calls once more.
+// when it hears that, and calls once more. The same ends the silence where a handshake
+// fails for any other reason: WireGuard itself tries again after 5 s.
 //
 //	lower key                            other side
 //	 initiation ──────────────────────► refused
@@ -28,8 +29,8 @@ const (
 	// leader would drop what it calls for.
 	callAfter = 1500 * time.Millisecond
 
-	// callEvery is how often the peer is called. It may be unable to follow:
-	// WireGuard makes one initiation in 5 s.
+	// callEvery is how often the peer is called. It may be unable to follow while a
+	// session works: WireGuard makes one initiation in 5 s.
 	callEvery = 2 * time.Second
 )
 
@@ -39,10 +40,20 @@ type refused struct {
 	calledBy time.Time // when the peer called last
 }
 
-// initiate follows the peer's call.
-func (m *active) initiate() {
+// initiate follows the peer's call. A peer that has heard nothing since it started has
+// no session that could be lost.
+func (m *active) initiate(sessionless bool) {
 	m.refused.calledBy = time.Now()
-	m.wg.Load().SendHandshakeInitiation(false)
+	begin(m.wg.Load(), sessionless)
+}
+
+// begin begins a handshake, also where one was begun or answered less than 5 s ago if
+// what session there is does not count.
+func begin(wg *wgdevice.Peer, sessionless bool) {
+	if sessionless {
+		wg.ExpireCurrentKeypairs()
+	}
+	_ = wg.SendHandshakeInitiation(false) // a lost packet at worst
 }
 
 // act says what is to be done about an initiation that left at a time (zero:
@@ -65,7 +76,11 @@ func (n *Node) pollRefused(now time.Time, m *active) {
 		n.forgetTime(m)
 	}
 	if call {
-		m.tell([]byte{noteInitiate})
+		sessionless := byte(0)
+		if m.heard.IsZero() {
+			sessionless = 1
+		}
+		m.tell([]byte{noteInitiate, sessionless})
 	}
 }
 

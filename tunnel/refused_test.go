@@ -119,7 +119,7 @@ func TestClockWentBack(t *testing.T) {
 		if forget := back.follow(t, new(refused), lower); forget {
 			t.Error("it forgets the other's time, who did not call")
 		}
-		other.begin()
+		other.begin(false)
 		if got := other.got(t); got != 1 {
 			t.Errorf("packet %d arrived, want 1", got)
 		}
@@ -131,8 +131,26 @@ func TestClockWentBack(t *testing.T) {
 }
 
 // begin is what member.initiate does.
-func (s *side) begin() {
-	s.dev.LookupPeer(wgdevice.NoisePublicKey(s.otherKey)).SendHandshakeInitiation(false)
+func (s *side) begin(sessionless bool) {
+	begin(s.dev.LookupPeer(wgdevice.NoisePublicKey(s.otherKey)), sessionless)
+}
+
+// TestCalledAfterCrash: who is called by a peer that has no session begins at once,
+// though it has a session and has answered a handshake within 5 s.
+func TestCalledAfterCrash(t *testing.T) {
+	checkLeaks(t)
+	a, b := newSides(t)
+	connect(a, b)
+	a.ping(t, b, 1)
+	a = a.crash(t, 1, 2)
+	connect(a, b)
+	start := time.Now()
+	b.begin(true)
+	b.ping(t, a, 2)
+	a.ping(t, b, 3)
+	if took := time.Since(start); took > soon {
+		t.Errorf("the first packets took %v", took)
+	}
 }
 
 // TestBothClocksWentBack: the side with the lower key forgets.
@@ -160,7 +178,7 @@ func TestBothClocksWentBack(t *testing.T) {
 	low.dev.RemovePeer(wgdevice.NoisePublicKey(low.otherKey))
 	low.addPeer(t)
 	low.peer.forgetHandshake()
-	high.begin() // or later, by itself: it has begun one in the last 5 s
+	high.begin(false) // or later, by itself: it has begun one in the last 5 s
 	if got := number(next(t, low.tun.Inbound)); got != 2 {
 		t.Errorf("packet %d arrived, want 2", got)
 	}
