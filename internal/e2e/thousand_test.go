@@ -19,8 +19,8 @@ const (
 	thousand           = 1000
 	thousandRSS        = 40 << 20 // bytes, of the whole process
 	thousandGoroutines = 100
-	thousandPackets    = 1.0 // a second, UDP, both ways
-	thousandFor        = 10 * time.Second
+	thousandPackets    = 1.0              // a second, UDP, both ways
+	thousandFor        = 20 * time.Second // the period of keepalives and probes
 )
 
 // TestThousandIdle: a thousand members that are online cost a node next to
