@@ -164,7 +164,7 @@ func find(all []choice, k pairKey) (choice, bool) {
 	return all[i], true
 }
 
-// valid returns the valid pairs, best first.
+// validNow returns the valid pairs, best first.
 func (s *checks) validNow(now time.Time) []choice {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,7 @@ func (s *checks) left(k pairKey) {
 	hope := s.hope
 	s.mu.Unlock()
 	if first {
-		hope(Path{Local: k.conn.source(), Remote: k.remote, Relay: k.conn.relay})
+		hope(k.path())
 	}
 }
 

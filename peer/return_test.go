@@ -62,14 +62,7 @@ func TestRelayReturns(t *testing.T) {
 				k.cut.Store(true)
 				ra, rb := k.a.relay(), k.b.relay()
 				paths := len(k.a.history()) + len(k.b.history())
-				longest := k.silence(away+10*time.Second, func() time.Time {
-					time.Sleep(time.Second)
-					l.stopTURN()
-					time.Sleep(away)
-					l.startTURN()
-					return time.Now()
-				})
-				t.Logf("silent for %v after the server's return", longest)
+				longest := k.silentAfterReturn(l, away)
 				if longest > time.Second {
 					t.Errorf("silent for %v, want 1 s at most", longest)
 				}
@@ -81,6 +74,19 @@ func TestRelayReturns(t *testing.T) {
 	}
 }
 
+// silentAfterReturn is how long data is lost after the server was away for that long.
+func (k *link) silentAfterReturn(l *lab, away time.Duration) time.Duration {
+	longest := k.silence(away+10*time.Second, func() time.Time {
+		time.Sleep(time.Second)
+		l.stopTURN()
+		time.Sleep(away)
+		l.startTURN()
+		return time.Now()
+	})
+	l.t.Logf("silent for %v after the server's return", longest)
+	return longest
+}
+
 // Where the server gives other relays, each side has to tell the other of its own.
 func TestOtherRelayAfterReturn(t *testing.T) {
 	for _, away := range []time.Duration{0, 3 * time.Second, 20 * time.Second} {
@@ -90,14 +96,7 @@ func TestOtherRelayAfterReturn(t *testing.T) {
 				k.online()
 				k.connected(l, PathRelayed, time.Second)
 				time.Sleep(20 * time.Second)
-				longest := k.silence(away+10*time.Second, func() time.Time {
-					time.Sleep(time.Second)
-					l.stopTURN()
-					time.Sleep(away)
-					l.startTURN()
-					return time.Now()
-				})
-				t.Logf("silent for %v after the server's return", longest)
+				longest := k.silentAfterReturn(l, away)
 				if longest > 2*time.Second {
 					t.Errorf("silent for %v, want 2 s at most", longest)
 				}

@@ -80,11 +80,7 @@ func (t *trial) waits(since time.Time, p patience, now time.Time) (suspect bool)
 		return false
 	}
 	t.begin(now)
-	if now.Sub(since) < p.suspect || !t.suspect.IsZero() && !t.theirs {
-		return false
-	}
-	t.suspect, t.theirs = now, false
-	return true
+	return now.Sub(since) >= p.suspect && t.refuted(now)
 }
 
 // doubt takes the peer's word that it does not hear the answer to its data: what we

@@ -146,22 +146,11 @@ func (c *Client) connect(ctx context.Context, raw net.Conn, hub config.HubKey, t
 
 // handshake proves both ends to each other. It also says how long the hub took.
 func (c *Client) handshake(s *socket) (*Welcome, time.Duration, error) {
-	h := s.early
-	if h != nil {
-		switch m, err := readKnown(s.Conn); m := m.(type) {
-		case nil:
-			return nil, 0, err
-		case *Welcome:
-			return s.welcomed(h, m)
-		case *Error:
-			return nil, 0, m
-		case *Challenge:
-			return c.challenged(s, m)
-		default:
-			return nil, 0, fmt.Errorf("handshake with the hub: got %s, want %s", m.frameType(), (*Welcome)(nil).frameType())
-		}
+	m, err := readKnown(s.Conn)
+	if w, ok := m.(*Welcome); ok && s.early != nil {
+		return s.welcomed(s.early, w)
 	}
-	challenge, err := expect[*Challenge](s.Conn)
+	challenge, err := as[*Challenge](m, err)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -191,7 +180,7 @@ func (c *Client) challenged(s *socket, challenge *Challenge) (*Welcome, time.Dur
 	if err := writeFrame(s.Conn, frame); err != nil {
 		return nil, 0, fmt.Errorf("hello: %w", err)
 	}
-	welcome, err := expect[*Welcome](s.Conn)
+	welcome, err := as[*Welcome](readKnown(s.Conn))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -227,11 +216,9 @@ func (s *socket) welcomed(h *Handshake, w *Welcome) (*Welcome, time.Duration, er
 	return w, time.Since(s.sent), nil
 }
 
-// expect reads the next frame of a known type, which must be a T; the hub may
-// refuse instead.
-func expect[T Message](conn *websocket.Conn) (T, error) {
+// as takes what readKnown returned, which must be a T; the hub may refuse instead.
+func as[T Message](m Message, err error) (T, error) {
 	var zero T
-	m, err := readKnown(conn)
 	switch m := m.(type) {
 	case nil:
 		return zero, err

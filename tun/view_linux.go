@@ -66,7 +66,7 @@ func (v view) since(before view) string {
 
 // look takes the view of the calling thread's network namespace.
 func look() (view, error) {
-	links, err := uplinks()
+	links, err := uplinks(0, 0)
 	if err != nil {
 		return view{}, err
 	}

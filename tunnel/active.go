@@ -85,7 +85,7 @@ func (n *Node) activate(m *member) *active {
 		OnMTU:     a.mtu.carries,
 		OnSource:  a.source,
 		Handshake: a.initiation, OnHandshake: a.endpoint.handshakeCame,
-		OnHope:    func(p peer.Path) { a.endpoint.hopeFor(Path{p.Local, p.Remote, relayOf(p.Relay)}, false) },
+		OnHope:    func(p peer.Path) { a.endpoint.hopeFor(pathOf(p), false) },
 		OnSession: func(clock time.Time) { a.ways.answered(); n.later(ctx, a, func() { n.met(a, clock) }) },
 		OnNote:    func(note []byte) { n.later(ctx, a, func() { n.told(a, note) }) },
 		OnBye:     func() { n.later(ctx, a, func() { n.left(a) }) },

@@ -4,7 +4,6 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -104,10 +103,7 @@ func (d *datagrams) setMembers(records []*signaling.SignedRecord) {
 			d.forgetLocked(p)
 		}
 	}
-	select {
-	case d.news <- struct{}{}:
-	default:
-	}
+	signal(d.news)
 }
 
 func (d *datagrams) forgetLocked(p *pairing) {
@@ -250,7 +246,7 @@ func (d *datagrams) bucket(a netip.Addr) uint64 {
 // records are those of all members.
 func (n *Node) records() []*signaling.SignedRecord {
 	all := make([]*signaling.SignedRecord, 0, len(n.members))
-	for m := range maps.Values(n.members) {
+	for _, m := range n.members {
 		all = append(all, m.record)
 	}
 	return all

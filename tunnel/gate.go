@@ -182,10 +182,7 @@ func (g *gate) keep(d *door, p []byte) bool {
 	if !d.asked && !d.leaving {
 		d.asked, d.since = true, time.Now()
 		g.asks, g.asked = append(g.asks, d), append(g.asked, d)
-		select {
-		case g.wanted <- struct{}{}:
-		default:
-		}
+		signal(g.wanted)
 	}
 	if len(d.packets) < doorPackets && d.size+len(p) <= doorSize && g.size+len(p) <= gateSize {
 		d.packets = append(d.packets, append([]byte(nil), p...))

@@ -188,10 +188,7 @@ func (l *lan) open(b []byte, link tun.LAN) (heard nearby, ok bool) {
 // hear passes on what a member says.
 func (l *lan) hear(heard nearby) {
 	if heard.beacon.Ask {
-		select {
-		case l.asked <- struct{}{}:
-		default:
-		}
+		signal(l.asked)
 	}
 	select {
 	case l.heard <- heard:
@@ -217,10 +214,7 @@ func (l *lan) changed() {
 	if l == nil {
 		return
 	}
-	select {
-	case l.moved <- struct{}{}:
-	default:
-	}
+	signal(l.moved)
 }
 
 // hearBeacon takes a member's beacon: an address to try, where it matters.

@@ -12,8 +12,7 @@ import (
 // networkChanged takes what tun.Watch tells, on its goroutine. Where the addresses
 // are the same, the sessions have to be told that the network is another.
 func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
-	n.moved.Store(time.Now().UnixNano())
-	d.bind.NetworkChanged() // before anything is sent for the change
+	n.networkMoves(d)
 	if !d.underlay.SetAddresses(addrs) && why != "" {
 		d.underlay.Changed(why)
 	}
@@ -24,17 +23,19 @@ func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 	n.networkMoved(d, has)
 }
 
+// networkMoves comes before anything is sent for a change.
+func (n *Node) networkMoves(d *device) {
+	n.moved.Store(time.Now().UnixNano())
+	d.bind.NetworkChanged()
+}
+
 // networkMoved tells all but the sessions that the network may be another; has
 // says whether a connection from an address can go on. It is called from any
 // goroutine.
 func (n *Node) networkMoved(d *device, has func(netip.Addr) bool) {
-	select {
-	case d.moved <- struct{}{}:
-	default:
-	}
+	signal(d.moved)
 	n.hub.Moved(has)
 	d.lan.changed()
-	n.moved.Store(time.Now().UnixNano())
 }
 
 // suspectHub has the connection to the hub looked at, where paths fail: what ended

@@ -314,6 +314,14 @@ func (n *Node) later(ctx context.Context, m *active, f func()) {
 	}
 }
 
+// signal leaves word in a channel that holds one signal.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 func (n *Node) progress(format string, args ...any) {
 	n.cfg.Progress(fmt.Sprintf(format, args...))
 }

@@ -26,10 +26,7 @@ func (n *Node) send(a *active, sealed []byte) {
 	if offer && a.ways.offers(now, sealed, matters) || blind {
 		out.wide(now)
 	} else if matters {
-		select {
-		case n.soon <- struct{}{}:
-		default:
-		}
+		signal(n.soon)
 	} else if !offer && a.ways.through(now, config.NodeKey{}) {
 		out.byMutual(now)
 	}

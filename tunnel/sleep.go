@@ -43,7 +43,7 @@ func (n *Node) pollAwake(now time.Time) {
 		return
 	}
 	n.log.Info("the machine has slept", "for", missed.Round(time.Second))
-	n.tunnel.bind.NetworkChanged()
+	n.networkMoves(n.tunnel)
 	n.tunnel.underlay.Changed("the machine has slept")
 	n.networkMoved(n.tunnel, hasAddress)
 }

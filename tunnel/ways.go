@@ -115,8 +115,7 @@ func (w *ways) worked(a config.KnownAddress) (changed bool) {
 	return true
 }
 
-// known returns the last good addresses, newest first. The caller must not change
-// them.
+// known returns the last good addresses, newest first.
 func (w *ways) known() []config.KnownAddress {
 	w.mu.Lock()
 	defer w.mu.Unlock()

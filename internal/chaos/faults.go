@@ -109,7 +109,7 @@ func sendSignal(sig os.Signal) func(*stage) error {
 
 // killRelay kills coturn, which is to carry.
 func killRelay(s *stage) error {
-	p, err := peerAt(s.ctx, s.a.node, s.b.node)
+	p, err := s.a.node.Look(s.ctx, s.b.node)
 	if at := netip.PrefixFrom(s.relayHost.Addr(), 32); err == nil && !isWithin(p.Local, at) && !isWithin(p.Remote, at) {
 		err = fmt.Errorf("not relayed by coturn: from %v to %v", p.Local, p.Remote)
 	}

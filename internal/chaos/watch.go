@@ -60,9 +60,10 @@ func (w *watch) look(ctx context.Context, p *pair, i int, n, other *e2e.Node) {
 	hub, best, path := false, false, "no answer"
 	if err == nil {
 		hub = st.Hub.Connected
-		ps, known := peerOf(st, other)
-		best = known && p.best(ps)
-		path = fmt.Sprintf("%s %s", ps.State, ps.Path)
+		path = "not known"
+		if ps, err := e2e.Find(st, n, other); err == nil {
+			best, path = p.best(*ps), fmt.Sprintf("%s %s", ps.State, ps.Path)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,30 +130,8 @@ func (w *watch) since(t time.Time) (text string) {
 	return text
 }
 
-func peerOf(st *tunnel.Status, other *e2e.Node) (tunnel.PeerStatus, bool) {
-	for _, p := range st.Peers {
-		if p.Name == other.Name {
-			return p, true
-		}
-	}
-	return tunnel.PeerStatus{}, false
-}
-
-// peerAt is what a node says of another.
-func peerAt(ctx context.Context, n, other *e2e.Node) (tunnel.PeerStatus, error) {
-	st, err := n.QuickStatus(ctx)
-	if err != nil {
-		return tunnel.PeerStatus{}, err
-	}
-	p, known := peerOf(st, other)
-	if !known {
-		err = fmt.Errorf("%s does not know %s", n.Name, other.Name)
-	}
-	return p, err
-}
-
 func connectedTo(ctx context.Context, n, other *e2e.Node) bool {
-	p, err := peerAt(ctx, n, other)
+	p, err := n.Look(ctx, other)
 	return err == nil && p.State == peer.Connected
 }
 

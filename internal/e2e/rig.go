@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,32 +140,20 @@ func (n *Node) Peer(ctx context.Context, other *Node) (*tunnel.PeerStatus, error
 	if err != nil {
 		return nil, err
 	}
-	return find(s, n, other)
+	return Find(s, n, other)
 }
 
 // Look is Peer without a process of its own, for who asks often.
 func (n *Node) Look(ctx context.Context, other *Node) (*tunnel.PeerStatus, error) {
-	c := http.Client{Transport: &http.Transport{
-		DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", n.socket()) },
-		DisableKeepAlives: true,
-	}}
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://p2ptun/status", nil)
+	s, err := n.QuickStatus(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var s tunnel.Status
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return nil, err
-	}
-	return find(&s, n, other)
+	return Find(s, n, other)
 }
 
-func find(s *tunnel.Status, n, other *Node) (*tunnel.PeerStatus, error) {
+// Find is what the node says of another in its status.
+func Find(s *tunnel.Status, n, other *Node) (*tunnel.PeerStatus, error) {
 	for _, p := range s.Peers {
 		if p.Name == other.Name {
 			return &p, nil
