@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 
@@ -37,15 +36,13 @@ func (d *drops) snapshot() Drops {
 	}
 }
 
-// message counts a sealed message that is not taken. The first of a kind is
-// told, as a sign that somebody tries; a stale one is no more than a hint.
+// message counts a sealed message that is not taken. The first is told, as a sign that
+// somebody tries; stale ones are usual, as messages go several ways.
 func (d *drops) message(log *slog.Logger, err error) {
-	first, level := d.messages.Add, slog.LevelWarn
 	if signaling.IsStale(err) {
-		first, level = d.stale.Add, slog.LevelInfo
-	}
-	if first(1) == 1 {
-		log.Log(context.Background(), level, "sealed message refused; more of these are only counted", "err", err)
+		d.stale.Add(1)
+	} else if d.messages.Add(1) == 1 {
+		log.Warn("sealed message refused; more of these are only counted", "err", err)
 		return
 	}
 	log.Debug("sealed message refused", "err", err)

@@ -16,8 +16,7 @@ func (n *Node) send(a *active, sealed []byte) {
 	hub := n.sendByHub(a.node, sealed) && (joining || a.atHub.Load())
 	offer := signaling.IsOffer(sealed)
 	out := n.outgoing(a, sealed)
-	out.reply(now)
-	if !hub || offer || signaling.IsAnswer(sealed) {
+	if out.reply(now) || !hub || offer || signaling.IsAnswer(sealed) {
 		out.byPath()
 	}
 	moved := now.Sub(unixNano(n.moved.Load())) < movedFor
@@ -26,6 +25,7 @@ func (n *Node) send(a *active, sealed []byte) {
 	if offer && a.ways.offers(now, sealed, matters) || blind {
 		out.wide(now)
 	} else if matters {
+		out.guess(now, true)
 		signal(n.soon)
 	} else if !offer && a.ways.through(now, config.NodeKey{}) {
 		out.byMutual(now)
@@ -88,10 +88,11 @@ func (o *outgoing) byPath() bool {
 	return o.to.endpoint.SendSealed(datagrams)
 }
 
-// reply sends it to where the member's datagrams came from.
-func (o *outgoing) reply(now time.Time) {
+// reply sends it to where the member's datagrams came from, other than by the path. It
+// says whether any came lately.
+func (o *outgoing) reply(now time.Time) bool {
 	if !o.to.ways.spoke(now) {
-		return
+		return false
 	}
 	datagrams, size := o.cut()
 	path, _ := o.to.endpoint.Path()
@@ -104,16 +105,22 @@ func (o *outgoing) reply(now time.Time) {
 			}
 		}
 	}
+	return true
 }
 
 // wide sends it by all that is left.
 func (o *outgoing) wide(now time.Time) {
 	o.byMutual(now)
+	o.guess(now, false)
+}
+
+// guess sends it to where the member may be: on this LAN, or anywhere.
+func (o *outgoing) guess(now time.Time, near bool) {
 	if o.node.cfg.RelayOnly {
 		return
 	}
 	datagrams, size := o.cut()
-	for _, a := range o.to.ways.guesses(now, o.id, size) {
+	for _, a := range o.to.ways.guesses(now, o.id, size, near) {
 		for _, d := range datagrams {
 			o.direct(d, a)
 		}

@@ -19,7 +19,8 @@ import (
 //	                              changed on one side alone
 //	to where the member's own     for replyFor, and no more than came from there
 //	  datagrams came from         where the address is not proved
-//	to its last good addresses    as disk has them, and to what it says in beacons
+//	to its last good addresses    as disk has them, and to what it says in beacons;
+//	                              an offer that matters goes to private ones at once
 //	through mutual peers          which have a tunnel with both (mutual.go)
 //
 // The same message may arrive by all of them: Pair opens it once.
@@ -171,9 +172,9 @@ func (w *ways) replies(now time.Time, id signaling.MessageID, size int, path cla
 	return to
 }
 
-// guesses returns the addresses to try with a message of size bytes, and takes them
-// for tried.
-func (w *ways) guesses(now time.Time, id signaling.MessageID, size int) (to []netip.AddrPort) {
+// guesses returns the addresses to try with a message of size bytes, or those of them
+// that are on this machine's LANs or nobody's, and takes them for tried.
+func (w *ways) guesses(now time.Time, id signaling.MessageID, size int, near bool) (to []netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all := make([]netip.AddrPort, 0, 2*config.MaxKnownAddresses)
@@ -186,7 +187,7 @@ func (w *ways) guesses(now time.Time, id signaling.MessageID, size int) (to []ne
 		}
 	}
 	for _, a := range all {
-		if !w.onceLocked(now, id, a) || !w.guess.AllowN(now, size) {
+		if near && !a.Addr().IsPrivate() || !w.onceLocked(now, id, a) || !w.guess.AllowN(now, size) {
 			continue
 		}
 		to = append(to, a)

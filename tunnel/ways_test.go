@@ -82,7 +82,7 @@ func TestGuessesAreFew(t *testing.T) {
 	for i := range 1000 {
 		at := now.Add(time.Duration(i) * time.Second / 100)
 		id := signaling.DatagramID(fmt.Append(nil, i))
-		for _, a := range w.guesses(at, id, 3600) {
+		for _, a := range w.guesses(at, id, 3600, false) {
 			sent[a] += 3600
 		}
 	}
@@ -94,14 +94,19 @@ func TestGuessesAreFew(t *testing.T) {
 	}
 	id := signaling.MessageID{9}
 	late := now.Add(time.Hour)
-	if got := w.guesses(late, id, 100); len(got) != 2 {
+	if got := w.guesses(late, id, 100, false); len(got) != 2 {
 		t.Errorf("tried %v, want both", got)
 	}
-	if got := w.guesses(late.Add(sameAfter/2), id, 100); got != nil {
+	if got := w.guesses(late.Add(sameAfter/2), id, 100, false); got != nil {
 		t.Errorf("the same goes to %v again at once", got)
 	}
-	if got := w.guesses(late.Add(sameAfter), id, 100); len(got) != 2 {
+	if got := w.guesses(late.Add(sameAfter), id, 100, false); len(got) != 2 {
 		t.Errorf("the same goes to %v after a while, want both", got)
+	}
+	near := netip.MustParseAddrPort("192.168.1.2:3")
+	w.beacon(near)
+	if got := w.guesses(late.Add(time.Minute), id, 100, true); len(got) != 1 || got[0] != near {
+		t.Errorf("near is %v, want %v", got, near)
 	}
 }
 
