@@ -9,11 +9,13 @@ import (
 // MaxKnownAddresses is how many addresses are kept of one peer.
 const MaxKnownAddresses = 4
 
-// KnownPeer is where another node was reached last, for a start without the hub.
+// KnownPeer is where another node was reached last, for a start that does not wait for
+// the hub.
 type KnownPeer struct {
 	Node      NodeKey        `json:"node"`
-	Epoch     uint64         `json:"epoch,omitempty"` // of its run, as it signed it; 0: not known
-	Addresses []KnownAddress `json:"addresses"`       // newest first, at most MaxKnownAddresses
+	Epoch     uint64         `json:"epoch,omitempty"`  // of its run, as it signed it; 0: not known
+	Active    bool           `json:"active,omitempty"` // there was a tunnel to it
+	Addresses []KnownAddress `json:"addresses"`        // newest first, at most MaxKnownAddresses
 }
 
 // KnownAddress is an address that worked.

@@ -18,7 +18,7 @@ func TestPeers(t *testing.T) {
 	if got, err := d.LoadPeers(); err != nil || got != nil {
 		t.Errorf("without a file: %v, %v", got, err)
 	}
-	want := []KnownPeer{{Node: NewNodeKey().Public(), Epoch: 7, Addresses: []KnownAddress{
+	want := []KnownPeer{{Node: NewNodeKey().Public(), Epoch: 7, Active: true, Addresses: []KnownAddress{
 		{Address: netip.MustParseAddrPort("203.0.113.1:5"), Seen: time.Unix(1, 0).UTC()},
 		{Address: netip.MustParseAddrPort("[2001:db8::1]:5"), Relayed: true, Seen: time.Unix(2, 0).UTC()},
 	}}}

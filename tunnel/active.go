@@ -111,6 +111,7 @@ func (n *Node) activate(m *member) *active {
 		}
 	})
 	m.active, n.active[node] = a, a
+	n.noteKnown(now)
 	n.tunnel.gate.open(m.door)
 	return a
 }
@@ -120,6 +121,7 @@ func (n *Node) deactivate(a *active) {
 	m := a.member
 	delete(n.active, m.record.Node)
 	m.active = nil
+	n.noteKnown(time.Now())
 	if !a.idle.kept.IsZero() {
 		n.seek = time.Time{}
 	}

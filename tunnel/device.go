@@ -100,6 +100,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.progress("%s is up: %s", d.iface.Name(), join(addrs))
 	n.ready.start(time.Now())
+	n.resume()
 	if n.link.up { // this underlay has no servers yet; the hub tells them when it is asked
 		n.hub.Send(&signaling.Credentials{})
 	}

@@ -51,6 +51,22 @@ func (n *Node) recall(m *member) {
 	}
 }
 
+// maxResumed is how many tunnels of the run before a start makes anew by itself.
+const maxResumed = 64
+
+// resume makes the tunnels anew that there were when this machine stopped. Those at the
+// other ends may not know that it has, or wait for it: who only receives would be found
+// again when the hub has told them, at the earliest.
+func (n *Node) resume() {
+	left := maxResumed
+	for node, k := range n.known.loaded {
+		if m := n.members[node]; m != nil && k.Active && left > 0 {
+			n.want(m)
+			left--
+		}
+	}
+}
+
 // noteEpoch remembers the run that a member has signed.
 func (n *Node) noteEpoch(m *member, epoch signaling.Epoch) {
 	if epoch > m.epoch {
@@ -93,7 +109,8 @@ func (n *Node) saveKnown(now time.Time) {
 		if m.ways == nil {
 			continue
 		}
-		if k := (config.KnownPeer{Node: node, Epoch: uint64(m.epoch), Addresses: m.ways.known()}); len(k.Addresses) > 0 {
+		active := m.active != nil && m.active.idle.proved
+		if k := (config.KnownPeer{Node: node, Epoch: uint64(m.epoch), Active: active, Addresses: m.ways.known()}); len(k.Addresses) > 0 {
 			list = append(list, k)
 			loaded[node] = k
 		}

@@ -15,15 +15,15 @@ func TestMain(m *testing.M) { natlab.Main(m) }
 // the processors meanwhile.
 const tries = 4
 
-// TestGoals holds the goals where they are reached, at 20 ms a link: a machine that
-// joins, and an idle peer that a packet wakes, which is delivered.
+// TestGoals holds the goals at 20 ms a link: of a machine that joins, of one that was
+// killed and started again, and of an idle peer that a packet wakes, which is delivered.
 func TestGoals(t *testing.T) {
 	requireLab(t)
 	bins, err := Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{Join, Idle} {
+	for _, name := range []string{Join, Kill, Idle} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of the time is waits
 			o := Options{Dir: memory(t), Cases: []string{name}}
