@@ -324,7 +324,7 @@ func (p *Pair) openFrame(msg []byte) (Event, error) {
 	}
 	by := p.frames
 	content, err := by.open(msg)
-	if errors.Is(err, errOld) && p.other != nil {
+	if err != nil && !errors.Is(err, errReplay) && p.other != nil { // each side numbers its own: two may have one number
 		by = p.other
 		content, err = by.open(msg)
 	}

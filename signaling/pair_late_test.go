@@ -38,3 +38,18 @@ func TestPairLateOffer(t *testing.T) {
 	talk("at last")
 	refused(t, high, fromLow)
 }
+
+// Each side numbers the sessions that it offers by itself: two may have one number.
+func TestPairSameNumbers(t *testing.T) {
+	low, high := newTestPairs(t)
+	low.lastOffered, high.lastOffered = 7, 7
+	establish(t, low, high)
+	open(t, low, must2(t)(high.Offer([]byte("next"))), EventOffer, "next")
+	msg := answer(t, low, "yes")
+	fromLow := must2(t)(low.Seal([]byte("on its way")))
+	open(t, high, msg, EventAnswer, "yes")
+	open(t, high, fromLow, EventMessage, "on its way")
+	if ev := open(t, low, must2(t)(high.Seal([]byte("new"))), EventMessage, "new"); !ev.Newest {
+		t.Error("the first frame of the new session does not prove it")
+	}
+}
