@@ -154,6 +154,16 @@ var faults = []fault{
 			x.drop = func(from, to netip.AddrPort, b []byte) bool { return straight(from, to, b) && from.Addr() == g.rb.addr }
 		})
 	}, 0, soon, nothing, soon},
+	{"black-holed for data one way, hub away", nil, func(g *ground) {
+		g.hub(false)
+		host := g.a.node.pc.(*plug).addr
+		g.during(5*time.Second, func(x *weather) {
+			x.drop = func(from, to netip.AddrPort, b []byte) bool {
+				return straight(from, to, b) && (from == host || g.ra != g.rb && from.Addr() == g.ra.addr)
+			}
+		})
+		g.hub(true)
+	}, 0, soon, nothing, soon},
 	{"daemon killed, and up", nil, func(g *ground) { g.reborn(time.Second) }, time.Second, soon, soon, soon},
 	{"stopped for 10 s", nil, func(g *ground) {
 		g.cut(true, g.b.node)

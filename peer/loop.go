@@ -69,6 +69,7 @@ type loop struct {
 	doubts   doubts
 	flowed   time.Time // when there was data last
 	heard    time.Time // when the peer has heard data on the path
+	doubted  time.Time // when the peer said last that it is in doubt of its path
 	armedAt  time.Time // when it was asked last to be told of data
 	unheard  unheard   // data on the path that it has not
 	proofAt  time.Time // when a trial last ended with a proof
@@ -233,8 +234,9 @@ func (l *loop) choose(now time.Time) {
 func (l *loop) keep(now time.Time) {
 	l.keepAt = time.Time{}
 	if l.current != nil {
+		// Where the peer is in doubt it takes both to open other ways for its data.
 		l.keepAt = l.current.keep(now, eagerness{
-			trial: l.trial.since, suspect: !l.trial.suspect.IsZero(), flowing: now.Sub(l.flowed) < flowFor, moved: l.movedAt,
+			trial: l.trial.since, suspect: !l.trial.suspect.IsZero() || now.Sub(l.doubted) < helpFor, flowing: now.Sub(l.flowed) < flowFor, moved: l.movedAt,
 		})
 	}
 }

@@ -9,6 +9,9 @@ import (
 // flowFor is how long after data waited last there counts as being some.
 const flowFor = 2 * time.Second
 
+// helpFor is how long after its word that it is in doubt the peer is taken to be.
+const helpFor = time.Second
+
 // armEvery is the least time between two times that the loop is told of data.
 const armEvery = 100 * time.Millisecond
 
@@ -25,8 +28,11 @@ func (l *loop) prove(now time.Time) {
 		}
 		return
 	}
-	if l.current.checks.takeDoubt() && l.hasPath && now.Sub(l.heard) > l.path.patience().suspect {
-		l.trial.doubt(now)
+	if l.current.checks.takeDoubt() && l.hasPath {
+		l.doubted = now
+		if now.Sub(l.heard) > l.path.patience().suspect {
+			l.trial.doubt(now)
+		}
 	}
 	if waiting.IsZero() && l.hasPath && !missed.IsZero() {
 		waiting = later(missed, l.movedAt)
