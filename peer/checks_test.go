@@ -158,6 +158,19 @@ func TestStateChoosesNothing(t *testing.T) {
 		t.Fatal("what is avoided is chosen")
 	}
 	before := s.chosen
+	for range 2 * maxTries { // to the relay; it loses much, but is not silent
+		s.sent(before, now.Add(time.Second), nil)
+	}
+	s.answered(pairKey{host, behind}, now.Add(validFor-1), time.Millisecond)
+	if c, _ := s.best(now.Add(validFor-1), verdict{avoid: avoid}); c.direct() {
+		t.Error("what carries nothing is chosen before what loses much")
+	}
+	s.answered(pairKey{host, behind}, now.Add(validFor), time.Millisecond)
+	if c, _ := s.best(now.Add(validFor), verdict{avoid: avoid}); !c.direct() {
+		t.Error("a relay that is silent is kept")
+	}
+	s.answered(before, now.Add(validFor), time.Millisecond)
+	s.best(now, verdict{avoid: avoid})
 	g := &generation{checks: s, started: now}
 	if state := g.state(now); state != "connected" || s.chosen != before {
 		t.Errorf("%s; chosen %v, before %v", state, s.chosen, before)

@@ -110,6 +110,9 @@ func (s *checks) best(now time.Time, v verdict) (choice, bool) {
 	if len(valid) == 0 {
 		return choice{}, false
 	}
+	if p := s.pairs[s.chosen]; p != nil && now.Sub(p.valid) < validFor && v.avoids(valid[0].key) && !v.avoids(s.chosen) {
+		return s.describeLocked(s.chosen, p, now), true // it loses much, the others all
+	}
 	best := valid[0]
 	for _, c := range valid {
 		if c.beats(best) {
@@ -131,11 +134,11 @@ func (s *checks) best(now time.Time, v verdict) (choice, bool) {
 	return best, true
 }
 
+func (v verdict) avoids(k pairKey) bool { return v.avoid != nil && v.avoid(k.path()) }
+
 // prefer leaves of valid pairs those that are to be chosen from.
 func (v verdict) prefer(valid []choice) []choice {
-	if v.avoid != nil {
-		valid = some(valid, func(c choice) bool { return !v.avoid(c.path()) })
-	}
+	valid = some(valid, func(c choice) bool { return !v.avoids(c.key) })
 	if v.since.IsZero() {
 		return valid
 	}

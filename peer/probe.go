@@ -25,6 +25,9 @@ const (
 	// suspect: 750 ms have passed without an answer.
 	suspectAt = 2
 
+	// maxLostProbes are taken for lost by the way at most, where packets get lost.
+	maxLostProbes = 3
+
 	// doubtTrips is after how many round trips without an answer paths do not
 	// lead over the server's relays, if others are valid.
 	doubtTrips = 2
@@ -182,12 +185,13 @@ func (s *server) ask(ctx context.Context) (reflexive, bool) {
 		longest = probeHurry
 	}
 	never := func() <-chan struct{} { return nil }
-	began, due := time.Now(), doubtTrips*s.probe.measured().rtt
+	began, way := time.Now(), s.probe.measured()
+	tries := min(triesOf(way.loss), maxLostProbes) // that may all be lost by the way
 	r, ok := retransmit(ctx, s.probe.answer, longest, never, func(try int) {
-		if try > 0 && (try == suspectAt || time.Since(began) >= due) {
+		if try >= tries && (try >= suspectAt || time.Since(began) >= doubtTrips*way.rtt) {
 			s.underlay.setSilent(s, true)
 		}
-		if try == suspectAt {
+		if try == max(suspectAt, tries) {
 			s.probe.silent()
 			signal(s.underlay.reconcile)
 		}

@@ -176,6 +176,30 @@ func TestRemappedRelayIsNoticed(t *testing.T) {
 	})
 }
 
+// Where packets get lost, one without an answer is no sign that a server is silent.
+func TestLossIsNoSilence(t *testing.T) {
+	inLab(t, func(l *lab) {
+		n := public(l)
+		s := n.relay().server
+		for _, loss := range []float64{0, 0.5} {
+			s.probe.mu.Lock()
+			s.probe.way.loss = loss
+			s.probe.mu.Unlock()
+			l.lose(func(_, to netip.AddrPort, b []byte) bool { return to == hubAddr && isSTUN(b) })
+			signal(s.probe.wake)
+			time.Sleep(probeRTO + 50*time.Millisecond)
+			if silent := (*n.underlay.mux.silent.Load())[s]; silent != (loss == 0) {
+				t.Errorf("after one probe without an answer, where %v are lost: silent %v", loss, silent)
+			}
+			l.lose(nil)
+			time.Sleep(5 * time.Second)
+			if (*n.underlay.mux.silent.Load())[s] {
+				t.Error("silent, though it answers")
+			}
+		}
+	})
+}
+
 func TestVigil(t *testing.T) {
 	inLab(t, func(l *lab) {
 		n, dead := public(l), netip.MustParseAddrPort("203.0.113.250:9")
