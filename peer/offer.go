@@ -196,6 +196,7 @@ func (l *loop) answered(ev signaling.Event, now time.Time) error {
 		return err
 	}
 	l.next.trickle.described(l.offer.lines, len(d.Candidates))
+	l.next.trickle.owed = true // that the answer has come: the peer speaks as before until it hears it
 	l.offer, l.next.ours = nil, true
 	l.event(now, slog.LevelDebug, "session answered by the peer", "offer was answered")
 	if err := l.next.start(d, l.p.cfg.Controlling, now); err != nil {

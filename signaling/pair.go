@@ -83,11 +83,15 @@ type Pair struct {
 	// Where an offer is answered, the session before stays in use until the
 	// peer shows that it has the answer: it may have given up that offer long
 	// ago, and the hub may have held it back until now. Where an answer came,
-	// the session before stays open until the peer uses the new one.
-	frames *frames // the one to seal with
-	other  *frames // the other one that opens, if any
-	newest *frames // which of the two is of the last answer
+	// those before stay open until the peer uses the new one: which of them it
+	// uses meanwhile, it alone knows.
+	seals *frames   // the one to seal with
+	opens []*frames // those that open, newest last: what seals is among them
 }
+
+// maxOpens bounds the sessions that are open, of which all but one were answered
+// and never used.
+const maxOpens = 4
 
 type offered struct {
 	session uint64
@@ -153,7 +157,7 @@ func (p *Pair) SetRemoteEpoch(e Epoch) (changed bool) {
 	p.remoteEpoch = e
 	p.lastAccepted, p.crossing = 0, [32]byte{}
 	p.offered, p.received, p.answered = nil, nil, nil
-	p.frames, p.other, p.newest = nil, nil, nil
+	p.seals, p.opens = nil, nil
 	return true
 }
 
@@ -205,12 +209,11 @@ func (p *Pair) Answer(content []byte) (msg []byte, preshared config.PresharedKey
 		return nil, preshared, err
 	}
 	keys := sessionKeys(p.inward(), r.msg, msg, r.secret, secret)
-	p.newest = newFrames(s.session, keys.answerer, keys.offerer)
-	if p.frames == nil {
-		p.frames = p.newest
-	} else {
-		p.other = p.newest
+	f := newFrames(s.session, keys.answerer, keys.offerer)
+	if p.seals == nil {
+		p.seals = f
 	}
+	p.add(f)
 	p.answered = &answered{offer: bind, msg: msg}
 	p.received = nil
 	return msg, keys.preshared, nil
@@ -218,13 +221,13 @@ func (p *Pair) Answer(content []byte) (msg []byte, preshared config.PresharedKey
 
 // Seal seals a message of the standing session. It fails before there is one.
 func (p *Pair) Seal(content []byte) ([]byte, error) {
-	if p.frames == nil {
+	if p.seals == nil {
 		return nil, errNoSession
 	}
 	if len(content) > MaxSealed-frameHeader-16 {
 		return nil, errors.New("sealed message: content too long")
 	}
-	return p.frames.seal(content), nil
+	return p.seals.seal(content), nil
 }
 
 // Repeats says whether an offer is one that was opened just before, as it came by
@@ -312,29 +315,44 @@ func (p *Pair) openAnswer(msg []byte) (Event, error) {
 		return Event{}, errOld
 	}
 	keys := sessionKeys(p.outward(), o.msg, msg, o.secret, secret)
-	p.newest = newFrames(s.session, keys.offerer, keys.answerer)
-	p.other, p.frames = p.frames, p.newest
+	p.seals = newFrames(s.session, keys.offerer, keys.answerer)
+	p.add(p.seals)
 	p.offered, p.answered = nil, nil
 	return Event{Kind: EventAnswer, Content: s.content, At: time.Unix(s.clock, 0), Preshared: keys.preshared}, nil
 }
 
+// add takes a session that has just been made.
+func (p *Pair) add(f *frames) {
+	p.opens = append(p.opens, f)
+	if len(p.opens) > maxOpens {
+		i := slices.IndexFunc(p.opens, func(f *frames) bool { return f != p.seals })
+		p.opens = slices.Delete(p.opens, i, i+1)
+	}
+}
+
 func (p *Pair) openFrame(msg []byte) (Event, error) {
-	if p.frames == nil {
+	if p.seals == nil {
 		return Event{}, errNoSession
 	}
-	by := p.frames
-	content, err := by.open(msg)
-	if err != nil && !errors.Is(err, errReplay) && p.other != nil { // each side numbers its own: two may have one number
-		by = p.other
-		content, err = by.open(msg)
+	refusal := errOld
+	for i, f := range slices.Backward(p.opens) {
+		switch content, err := f.open(msg); {
+		case err == nil:
+			newest := i == len(p.opens)-1
+			if i > slices.Index(p.opens, p.seals) {
+				p.seals = f
+			}
+			if newest {
+				p.opens = []*frames{f} // the peer uses it: so those before are over
+			}
+			return Event{Kind: EventMessage, Content: content, Newest: newest}, nil
+		case errors.Is(err, errReplay):
+			return Event{}, err
+		case errors.Is(err, errSeal): // or of another that has the number: each side numbers its own
+			refusal = err
+		}
 	}
-	if err != nil {
-		return Event{}, err
-	}
-	if by == p.newest {
-		p.frames, p.other = by, nil // the peer uses it: so the one before is over
-	}
-	return Event{Kind: EventMessage, Content: content, Newest: by == p.newest}, nil
+	return Event{}, refusal
 }
 
 // epochNotice tells the peer the epoch it should have named. It is shorter

@@ -53,3 +53,30 @@ func TestPairSameNumbers(t *testing.T) {
 		t.Error("the first frame of the new session does not prove it")
 	}
 }
+
+// Of sessions that are made one after the other, before anything is said in them, each
+// side may use another: what either says is understood.
+func TestPairSilentSessions(t *testing.T) {
+	low, high := newTestPairs(t)
+	establish(t, low, high)
+	sides := []*Pair{low, high}
+	for i := range 4 * maxOpens {
+		by := i / (maxOpens - 1) % 2
+		from, to := sides[by], sides[1-by]
+		open(t, to, must2(t)(from.Offer([]byte("offer"))), EventOffer, "offer")
+		open(t, from, answer(t, to, "answer"), EventAnswer, "answer")
+		if len(low.opens) > maxOpens || len(high.opens) > maxOpens {
+			t.Fatalf("%d and %d sessions are open", len(low.opens), len(high.opens))
+		}
+		// What is said may be lost, so that nobody knows more for it.
+		for _, p := range sides {
+			msg, other := must2(t)(p.Seal([]byte("x"))), sides[0]
+			if p == other {
+				other = sides[1]
+			}
+			seals, opens := other.seals, other.opens
+			open(t, other, msg, EventMessage, "x")
+			other.seals, other.opens = seals, opens
+		}
+	}
+}
