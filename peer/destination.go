@@ -212,6 +212,7 @@ func (r *Relay) settle(d *destination, asked, before time.Time, err error) {
 		}
 		d.bound.Store(true)
 	case errors.As(err, &refusal):
+		r.server.underlay.log.Debug("relay refused a destination", "local", r.addr, "remote", d.addr, "channel", d.number, "err", err)
 		if !alive(refusal.ErrorCodeAttr.Code) {
 			signal(r.server.verify)
 		}

@@ -198,7 +198,7 @@ func TestChannel(t *testing.T) {
 func newBenchRelay() (*Underlay, *Relay, netip.AddrPort) {
 	u := NewUnderlay(UnderlayConfig{Port: 1, Socket: socketFunc(func([]byte, netip.Addr, netip.AddrPort) error { return nil })})
 	s := newServer(u, hubAddr)
-	r := newRelay(s, newTURNClient(u.socket, hubAddr, "", ""), netip.MustParseAddrPort("203.0.113.1:5000"))
+	r := newRelay(s, newTURNClient(u.socket, hubAddr, "", ""), netip.MustParseAddrPort("203.0.113.1:5000"), nil)
 	s.relay.Store(r)
 	s.client.Store(r.client)
 	u.servers.Store(&map[netip.AddrPort]*server{hubAddr: s})
@@ -209,6 +209,25 @@ func newBenchRelay() (*Underlay, *Relay, netip.AddrPort) {
 	}
 	d.bound.Store(true)
 	return u, r, to
+}
+
+// A relay that takes another's place gives no number to another address, and no address
+// another number: what the other asked for may come to the new allocation.
+func TestNextRelayKeepsNumbers(t *testing.T) {
+	_, old, to := newBenchRelay()
+	number, _ := old.Channel(to)
+	old.left = old.table.Swap(nil)
+	r := newRelay(old.server, old.client, netip.MustParseAddrPort("203.0.113.1:5001"), old)
+	if _, ok := r.Channel(to); ok {
+		t.Error("bound before the server was asked")
+	}
+	if d := r.table.Load().byAddr[to]; d == nil || d.number != number {
+		t.Errorf("%+v, want the number %d", d, number)
+	}
+	d, err := r.addLocked(netip.MustParseAddrPort("198.51.100.1:8"), time.Now())
+	if err != nil || d.number == number {
+		t.Errorf("%+v, %v; want another number than %d", d, err, number)
+	}
 }
 
 func BenchmarkSend(b *testing.B) {

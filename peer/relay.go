@@ -55,17 +55,29 @@ type Relay struct {
 	asked, heard atomic.Bool    // since vigil looked: something left, something came
 	awake        chan struct{}  // asked was set
 	next         netip.AddrPort // of the allocation that took this one's place; set by run
+	left         *table         // that there was in the end; set by run
 
 	ctx    context.Context // of work
 	cancel context.CancelFunc
 	work   sync.WaitGroup // begins under mu while table is not nil
 }
 
-// newRelay returns the relay of a new allocation; run has to be called.
-func newRelay(s *server, client *turnClient, addr netip.AddrPort) *Relay {
+// newRelay returns the relay of a new allocation, in place of old where there was one;
+// run has to be called. Destinations keep their channels' numbers: what old asked for
+// last may have come to the new allocation, and a number is bound to one address, an
+// address to one number (RFC 8656 section 12).
+func newRelay(s *server, client *turnClient, addr netip.AddrPort, old *Relay) *Relay {
 	r := &Relay{addr: addr, server: s, client: client, awake: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.table.Store(&table{make(map[netip.AddrPort]*destination), make(map[uint16]*destination)})
+	t := &table{make(map[netip.AddrPort]*destination), make(map[uint16]*destination)}
+	if old != nil {
+		r.number = old.number
+		for to, d := range old.left.byAddr {
+			next := &destination{addr: to, number: d.number, usedAt: d.usedAt, taken: d.taken}
+			t.byAddr[to], t.byNumber[d.number] = next, next
+		}
+	}
+	r.table.Store(t)
 	return r
 }
 
@@ -154,7 +166,7 @@ func (r *Relay) destination(number uint16) *destination {
 func (r *Relay) run(ctx context.Context) error {
 	err := r.watch(ctx)
 	r.mu.Lock()
-	r.table.Store(nil)
+	r.left = r.table.Swap(nil)
 	r.mu.Unlock()
 	r.cancel()
 	r.work.Wait()

@@ -199,7 +199,7 @@ func (s *server) pause(ctx context.Context, wait time.Duration, why error) (news
 // may have made it itself.
 func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
 	if old != nil && old.next.IsValid() {
-		return newRelay(s, old.client, old.next), nil
+		return newRelay(s, old.client, old.next, old), nil
 	}
 	username, password := s.credentials()
 	client := newTURNClient(s.underlay.socket, s.addr, username, password)
@@ -221,5 +221,5 @@ func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
 		s.client.Store(nil)
 		return nil, err
 	}
-	return newRelay(s, client, addr), nil
+	return newRelay(s, client, addr, old), nil
 }
