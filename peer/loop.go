@@ -110,8 +110,8 @@ func (l *loop) run(ctx context.Context) {
 		l.probe(now)
 		l.expire(now)
 		l.attempt(now)
+		l.publish(now) // first: what is sent may depend on it
 		l.send(now)
-		l.publish(now)
 		if at := l.due(now); at.IsZero() {
 			timer.Stop()
 		} else {

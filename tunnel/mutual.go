@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -72,6 +73,14 @@ func (n *Node) ask(p errand) {
 	slices.SortStableFunc(some, func(a, b *active) int { return cmp.Compare(rank(a), rank(b)) })
 	note := slices.Concat([]byte{notePass}, p.to[:], p.sealed)
 	for _, a := range some[:min(len(some), maxAsked)] {
+		a.tellTwice(note)
+	}
+}
+
+// tellTwice tells by the path, and by the hub: that either has just ended, nobody may
+// know yet.
+func (a *active) tellTwice(note []byte) {
+	for range 2 {
 		a.tell(note)
 	}
 }
@@ -91,8 +100,10 @@ func (n *Node) pass(from *active, in cryptobyte.String) bool {
 		n.refused("message to pass on", errors.New("too many"))
 	case m == nil || m == from.member || m.active == nil || now.Sub(m.active.heard) >= lively:
 		// Whoever asked asks others as well.
+	case !m.whereabouts().once(now, signaling.DatagramID(in), netip.AddrPort{}):
+		// It came twice.
 	default:
-		m.active.tell(slices.Concat([]byte{notePassed}, from.record.Node[:], in))
+		m.active.tellTwice(slices.Concat([]byte{notePassed}, from.record.Node[:], in))
 	}
 	return true
 }

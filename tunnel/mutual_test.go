@@ -44,7 +44,7 @@ func (l *passLab) idle(at, of string) *member {
 }
 
 // A message goes through one peer that hears both, with its sender's name, and no
-// further.
+// further; by each two ways.
 func TestPassed(t *testing.T) {
 	l := newPassLab(t)
 	c := l.idle("c", "a")
@@ -53,10 +53,10 @@ func TestPassed(t *testing.T) {
 	l.nodes["a"].ask(errand{l.key("c"), sealed})
 	l.settle()
 	a, fromA := l.key("a"), slices.Concat([]byte{notePass}, keyBytes(l.key("c")), sealed)
-	if got := l.told["a b"]; len(got) != 1 || !slices.Equal(got[0], fromA) {
+	if got := l.told["a b"]; len(got) != 2 || !slices.Equal(got[0], fromA) || !slices.Equal(got[1], fromA) {
 		t.Fatalf("a asks %x, want %x", got, fromA)
 	}
-	if got, want := l.told["b c"], slices.Concat([]byte{notePassed}, a[:], sealed); len(got) != 1 || !slices.Equal(got[0], want) {
+	if got, want := l.told["b c"], slices.Concat([]byte{notePassed}, a[:], sealed); len(got) != 2 || !slices.Equal(got[0], want) || !slices.Equal(got[1], want) {
 		t.Errorf("b tells c %x, want %x", got, want)
 	}
 	if !c.ways.through(time.Now(), l.key("b")) || c.ways.through(time.Now(), l.key("a")) {
@@ -68,7 +68,7 @@ func TestPassed(t *testing.T) {
 	// By whom the member spoke, it is asked first.
 	l.nodes["c"].ask(errand{a, sealed})
 	l.settle()
-	if len(l.told["c b"]) != 1 || len(l.told["b a"]) != 1 {
+	if len(l.told["c b"]) != 2 || len(l.told["b a"]) != 2 {
 		t.Errorf("the answer did not go back: %x", l.told)
 	}
 }
@@ -88,7 +88,7 @@ func TestNotPassed(t *testing.T) {
 		do(l)
 		l.nodes["a"].ask(errand{l.key("c"), []byte{1, 2}})
 		l.settle()
-		if len(l.told["a b"]) != 1 || len(l.told["b c"])+len(l.told["b a"]) != 0 {
+		if len(l.told["a b"]) != 2 || len(l.told["b c"])+len(l.told["b a"]) != 0 {
 			t.Errorf("%s: %x", what, l.told)
 		}
 	}
@@ -110,10 +110,10 @@ func TestNotPassed(t *testing.T) {
 func TestPassLimits(t *testing.T) {
 	l := newPassLab(t)
 	note := slices.Concat([]byte{notePass}, keyBytes(l.key("c")), make([]byte, peer.MaxNote/2))
-	for range 1000 {
-		l.nodes["b"].told(l.nodes["b"].peers["a"], note)
+	for i := range 1000 {
+		l.nodes["b"].told(l.nodes["b"].peers["a"], slices.Concat(note, []byte{byte(i >> 8), byte(i)}))
 	}
-	if got := len(l.told["b c"]) * len(note); got > passBurst+passRate {
+	if got := len(l.told["b c"]) / 2 * len(note); got > passBurst+passRate { // each goes two ways
 		t.Errorf("%d bytes passed on at once", got)
 	}
 	l.nodes["c"].peers["b"].limits = newLimits()
@@ -128,7 +128,7 @@ func TestPassLimits(t *testing.T) {
 	for range 10 * askBurst {
 		l.nodes["a"].ask(errand{l.key("c"), []byte{1}})
 	}
-	if got := len(l.told["a b"]); got > askBurst+askRate {
+	if got := len(l.told["a b"]); got > 2*(askBurst+askRate) {
 		t.Errorf("asked %d times at once", got)
 	}
 }

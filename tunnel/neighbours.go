@@ -47,9 +47,7 @@ func (a *active) tellKept(rest byte) {
 	if a.idle.kept.IsZero() {
 		return
 	}
-	for range 2 { // by the path, and by the hub
-		a.tell([]byte{noteNeighbour, rest})
-	}
+	a.tellTwice([]byte{noteNeighbour, rest})
 }
 
 // rest ends the ICE session with a neighbour, and keeps the tunnel.

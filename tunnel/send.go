@@ -22,7 +22,9 @@ func (n *Node) send(a *active, sealed []byte) {
 	moved := now.Sub(unixNano(n.moved.Load())) < movedFor
 	blind := !hub && (moved || now.Sub(unixNano(a.heardNS.Load())) >= heardFor)
 	matters := offer && (!hub || a.urgent(now))
-	if offer && a.ways.offers(now, sealed, matters) || blind {
+	wide := offer && a.ways.offers(now, sealed, matters)
+	// What has ended the path may have ended the connection to the hub, too.
+	if wide || blind || offer && a.session.Snapshot().Suspect {
 		out.wide(now)
 	} else if matters {
 		out.guess(now, true)

@@ -13,7 +13,8 @@ import (
 
 // A sealed message goes by the hub. Where that does not carry it, because there is
 // none, or the member is not connected to it, or what matters was not answered in
-// time, it goes in datagrams (datagrams.go) and through others as well:
+// time, it goes in datagrams (datagrams.go) and through others as well; an offer for
+// data that waits on a path which may be gone does so at once:
 //
 //	by the path of the tunnel     offers and answers always, as an address may have
 //	                              changed on one side alone
