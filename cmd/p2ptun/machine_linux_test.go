@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/internal/natlab"
+	"golang.org/x/sys/unix"
 )
 
 // commandTimeout is when a command in the lab counts as hanging.
@@ -58,7 +59,13 @@ func newMachine(t *testing.T, lab *natlab.Lab, name string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &machine{t: t, host: natlab.Must(lab.PublicHost(name)), exe: exe, dir: t.TempDir()}
+	m := &machine{t: t, host: natlab.Must(lab.PublicHost(name)), exe: exe, dir: t.TempDir()}
+	t.Cleanup(func() { // before the directory goes, which it writes to
+		for pid, _ := m.daemon(); pid != 0; pid, _ = m.daemon() {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+	})
+	return m
 }
 
 func (m *machine) state() string  { return filepath.Join(m.dir, "state") }

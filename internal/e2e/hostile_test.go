@@ -1,6 +1,10 @@
 package e2e
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
 
 // TestHostileHub: a hub that turned against its nodes can delay and drop, and
 // nothing else. See hostileHub.
@@ -11,7 +15,12 @@ func TestHostileHub(t *testing.T) {
 	l.attack("says no", l.refuses)
 	l.attack("forges presence", l.forgesPresence)
 	l.attack("alters signals", l.altersSignals)
-	l.must(l.b, "down") // their first offer came with the join, the next is a signal
+	// Their first offer came with the join; the next is a signal, where b does not know
+	// where a was.
+	l.must(l.b, "down")
+	if err := os.Remove(filepath.Join(l.b.State(), "peers.json")); err != nil {
+		t.Fatal(err)
+	}
 	l.up(l.b)
 	l.until(t, seconds(5), "an offer", func() bool { return l.offer(l.a, l.b) != nil || l.offer(l.b, l.a) != nil })
 	l.reach(l.a, l.addr(l.b))
