@@ -242,11 +242,11 @@ func (n *Node) tellPath(m *active) {
 }
 
 // pending counts the members that are online and wanted, and not connected yet.
-// Those of whom nobody says that they are there have a second.
+// Those of whom nobody can say whether they are there have a second.
 func (n *Node) pending(now time.Time) int {
 	count := 0
 	for _, m := range n.active {
-		if m.heard.IsZero() && (m.online || m.told && now.Sub(m.idle.since) < hopeAtStart) {
+		if m.heard.IsZero() && (m.online || !n.link.up && m.told && now.Sub(m.idle.since) < hopeAtStart) {
 			count++
 		}
 	}
