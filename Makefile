@@ -25,7 +25,7 @@ chaos: ## the fault table of docs/reliability.md, about 10 minutes
 soak: ## eight nodes under random faults for 20 minutes; into docs/reliability.md
 	$(GO) run ./internal/chaos -soak 20m
 
-first: ## how long the first ping takes; into docs/reliability.md
+first: ## how long the first ping takes, about 11 minutes; into docs/reliability.md
 	$(GO) run ./internal/chaos -first
 
 crash: ## 50 times each kill -9 and power loss, of the hub and of nodes

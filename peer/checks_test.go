@@ -158,21 +158,33 @@ func TestStateChoosesNothing(t *testing.T) {
 		t.Fatal("what is avoided is chosen")
 	}
 	before := s.chosen
-	for range 2 * maxTries { // to the relay; it loses much, but is not silent
-		s.sent(before, now.Add(time.Second), nil)
-	}
-	s.answered(pairKey{host, behind}, now.Add(validFor-1), time.Millisecond)
-	if c, _ := s.best(now.Add(validFor-1), verdict{avoid: avoid}); c.direct() {
-		t.Error("what carries nothing is chosen before what loses much")
-	}
-	s.answered(pairKey{host, behind}, now.Add(validFor), time.Millisecond)
-	if c, _ := s.best(now.Add(validFor), verdict{avoid: avoid}); !c.direct() {
-		t.Error("a relay that is silent is kept")
-	}
-	s.answered(before, now.Add(validFor), time.Millisecond)
-	s.best(now, verdict{avoid: avoid})
 	g := &generation{checks: s, started: now}
 	if state := g.state(now); state != "connected" || s.chosen != before {
 		t.Errorf("%s; chosen %v, before %v", state, s.chosen, before)
+	}
+}
+
+// What carries no data is chosen when all else is silent, and not before.
+func TestAvoidedComesLast(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s, host, relay := newTestChecks()
+	behind := netip.MustParseAddrPort("198.51.100.1:1")
+	direct, relayed := pairKey{host, behind}, pairKey{relay, behind}
+	avoid := verdict{avoid: func(p Path) bool { return p.Relay == nil }}
+	s.answered(direct, now, time.Millisecond)
+	s.answered(relayed, now, time.Millisecond)
+	if c, _ := s.best(now, avoid); c.key != relayed {
+		t.Fatal("what is avoided is chosen")
+	}
+	for range 2 * maxTries { // it loses much, but is not silent
+		s.sent(relayed, now.Add(time.Second), nil)
+	}
+	s.answered(direct, now.Add(validFor-1), time.Millisecond)
+	if c, _ := s.best(now.Add(validFor-1), avoid); c.key != relayed {
+		t.Error("what carries nothing is chosen before what loses much")
+	}
+	s.answered(direct, now.Add(validFor), time.Millisecond)
+	if c, _ := s.best(now.Add(validFor), avoid); c.key != direct {
+		t.Error("a relay that is silent is kept")
 	}
 }

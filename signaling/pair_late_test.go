@@ -27,16 +27,24 @@ func TestPairLateOffer(t *testing.T) {
 	}
 
 	// A real one takes over as ever, whichever side hears of it first.
+	fromLow := takeOver(t, low, high)
+	talk("at last")
+	refused(t, high, fromLow)
+}
+
+// takeOver has a session that high offers take the place of the one that stands, while
+// low says something in that one, which is returned.
+func takeOver(t *testing.T, low, high *Pair) (fromLow []byte) {
+	t.Helper()
 	open(t, low, must2(t)(high.Offer([]byte("next"))), EventOffer, "next")
 	msg := answer(t, low, "yes")
-	fromLow := must2(t)(low.Seal([]byte("on its way")))
+	fromLow = must2(t)(low.Seal([]byte("on its way")))
 	open(t, high, msg, EventAnswer, "yes")
 	open(t, high, fromLow, EventMessage, "on its way")
 	if ev := open(t, low, must2(t)(high.Seal([]byte("new"))), EventMessage, "new"); !ev.Newest {
 		t.Error("the first frame of the new session does not prove it")
 	}
-	talk("at last")
-	refused(t, high, fromLow)
+	return fromLow
 }
 
 // Each side numbers the sessions that it offers by itself: two may have one number.
@@ -44,14 +52,7 @@ func TestPairSameNumbers(t *testing.T) {
 	low, high := newTestPairs(t)
 	low.lastOffered, high.lastOffered = 7, 7
 	establish(t, low, high)
-	open(t, low, must2(t)(high.Offer([]byte("next"))), EventOffer, "next")
-	msg := answer(t, low, "yes")
-	fromLow := must2(t)(low.Seal([]byte("on its way")))
-	open(t, high, msg, EventAnswer, "yes")
-	open(t, high, fromLow, EventMessage, "on its way")
-	if ev := open(t, low, must2(t)(high.Seal([]byte("new"))), EventMessage, "new"); !ev.Newest {
-		t.Error("the first frame of the new session does not prove it")
-	}
+	takeOver(t, low, high)
 }
 
 // Of sessions that are made one after the other, before anything is said in them, each
@@ -69,14 +70,10 @@ func TestPairSilentSessions(t *testing.T) {
 			t.Fatalf("%d and %d sessions are open", len(low.opens), len(high.opens))
 		}
 		// What is said may be lost, so that nobody knows more for it.
-		for _, p := range sides {
-			msg, other := must2(t)(p.Seal([]byte("x"))), sides[0]
-			if p == other {
-				other = sides[1]
-			}
-			seals, opens := other.seals, other.opens
-			open(t, other, msg, EventMessage, "x")
-			other.seals, other.opens = seals, opens
+		for i, to := range sides {
+			seals, opens := to.seals, to.opens
+			open(t, to, must2(t)(sides[1-i].Seal([]byte("x"))), EventMessage, "x")
+			to.seals, to.opens = seals, opens
 		}
 	}
 }

@@ -109,16 +109,16 @@ func (e *Endpoint) hopeFor(p Path, sure bool) {
 		e.mu.Unlock()
 		return
 	}
-	next := hope{r, sure, !sure}
-	if i := slices.IndexFunc(e.early.hopes, func(h hope) bool { return h.Path == p }); i >= 0 {
-		h := e.early.hopes[i]
+	next, hopes := hope{r, sure, !sure}, slices.Clone(e.early.hopes)
+	if i := slices.IndexFunc(hopes, func(h hope) bool { return h.Path == p }); i >= 0 {
+		h := hopes[i]
 		if sure && h.sure || !sure && h.behind {
 			e.mu.Unlock()
 			return // it has what waits
 		}
 		next.sure, next.behind = sure || h.sure, !sure || h.behind
+		hopes = slices.Delete(hopes, i, i+1)
 	}
-	hopes := slices.DeleteFunc(slices.Clone(e.early.hopes), func(h hope) bool { return h.Path == p })
 	hopes = append(hopes, next)
 	slices.SortStableFunc(hopes, func(a, b hope) int { return cmp.Compare(a.rank(), b.rank()) })
 	e.early.hopes = hopes[:min(len(hopes), maxHopes)]

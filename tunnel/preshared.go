@@ -168,10 +168,11 @@ func (r *keyRing) apply() {
 	defer r.changing.Unlock()
 	r.mu.Lock()
 	k := r.installed
+	tried, trying := r.tries.set()
 	switch {
 	case r.closed:
-	case r.tries.active() && r.tries.set:
-		k = r.tries.key
+	case trying:
+		k = tried
 	case len(r.keys) > 0 && time.Since(r.offered) < triesFor:
 		k = r.keys[len(r.keys)-1]
 	case len(r.keys) > 0:
@@ -251,4 +252,6 @@ func (r *keyRing) close() {
 	defer r.mu.Unlock()
 	r.closed = true
 	r.keys, r.use = nil, 0
+	r.tries.state.Store(0)
+	r.tries.response, r.tries.keys = nil, nil
 }

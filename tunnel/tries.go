@@ -30,10 +30,18 @@ type tries struct {
 	initiation, sender uint32 // of the last response given to the device
 	response           []byte // nil: it fitted
 	at                 time.Time
-	first              config.PresharedKey   // what the device had when it came
-	key                config.PresharedKey   // what the device has for it
-	set                bool                  // it has it for that alone
-	failed             []config.PresharedKey // that were set for it, the last maybe about to
+	keys               []config.PresharedKey // tried on it: what the device had when it came, then what was set for it alone
+}
+
+// key is the one that is tried last.
+func (t *tries) key() config.PresharedKey { return t.keys[len(t.keys)-1] }
+
+// set is the key that the device is to have for the response alone, if it is to.
+func (t *tries) set() (k config.PresharedKey, ok bool) {
+	if !t.active() || len(t.keys) < 2 {
+		return k, false
+	}
+	return t.key(), true
 }
 
 const (
@@ -58,9 +66,8 @@ func (t *tries) end(now time.Time) (k config.PresharedKey, ok bool) {
 		return k, false
 	}
 	if ok = t.state.Swap(0)&fitted != 0; ok {
-		k, t.response = t.key, nil
+		k, t.response, t.keys = t.key(), nil, nil
 	}
-	t.set = false
 	return k, ok
 }
 
@@ -79,7 +86,7 @@ func (r *keyRing) gotResponse(p []byte) bool {
 		r.workedLocked(k, now)
 	}
 	t.initiation, t.sender, t.response, t.at = initiation, sender, slices.Clone(p), now
-	t.first, t.key, t.failed = r.installed, r.installed, nil
+	t.keys = []config.PresharedKey{r.installed}
 	t.state.Store(tried | uint64(sender))
 	return true
 }
@@ -110,10 +117,9 @@ func (r *keyRing) tryNext(isTried bool) {
 	}
 	k, more := r.untriedLocked()
 	if more {
-		t.key, t.set, t.failed, t.at = k, true, append(t.failed, k), time.Now()
+		t.keys, t.at = append(t.keys, k), time.Now()
 		t.state.Store(tried | uint64(t.sender))
 	} else {
-		t.set = false
 		t.state.Store(0)
 	}
 	response := t.response
@@ -133,8 +139,8 @@ func (r *keyRing) untriedLocked() (next config.PresharedKey, ok bool) {
 	}
 	for _, k := range slices.Backward(r.keys) {
 		switch {
-		case slices.ContainsFunc(t.failed, k.Equal):
-		case !k.Equal(t.first):
+		case slices.ContainsFunc(t.keys[1:], k.Equal):
+		case !k.Equal(t.keys[0]):
 			return k, true
 		default:
 			next, ok = k, true

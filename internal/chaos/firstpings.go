@@ -30,7 +30,7 @@ func runFirst(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	began, busy := time.Now(), readLoad()
+	busy := readLoad()
 	var rows []first.Row
 	for _, delay := range first.Delays {
 		for _, name := range first.Cases {
@@ -42,7 +42,7 @@ func runFirst(ctx context.Context, o *options) (err error) {
 			fmt.Printf("%s at %v\n", name, delay)
 		}
 	}
-	text := firstHead + fmt.Sprintf("%s, commit %s; %.0f %% of the machine was idle.\n\n", began.UTC().Format("2006-01-02 15:04 UTC"), commit(), 100*busy.idleSince()) + first.Table(rows)
+	text := firstHead + fmt.Sprintf("%s; %.0f %% of the machine was idle.\n\n", o.stamp, 100*busy.idleSince()) + first.Table(rows)
 	fmt.Print("\n", text)
 	if o.out != "" {
 		err = replaceSection(o.out, text)

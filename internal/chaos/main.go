@@ -38,6 +38,7 @@ type options struct {
 	soak     time.Duration // 0: the table
 	seed     uint64        // of the soak
 	first    bool          // the first pings, in place of the table
+	stamp    string        // when it began, and with which commit
 
 	bin     string // the program that is measured
 	stepped string // the same with a clock that can be stepped; "" if no row needs it
@@ -85,6 +86,7 @@ func main() {
 	case o.first:
 		work = runFirst
 	}
+	o.stamp = stamp()
 	if err := work(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "chaos: error: %v\n", err)
 		os.Exit(1)

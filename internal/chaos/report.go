@@ -17,7 +17,6 @@ import (
 type report struct {
 	*options
 	cells []*cell
-	began time.Time
 	took  time.Duration
 	idle  float64 // share of the machine
 	again int     // runs that were made again, alone
@@ -50,17 +49,17 @@ func (r *report) write() error {
 }
 
 func (r *report) writeMachine(b *bytes.Buffer) {
-	fmt.Fprintf(b, "%s, commit %s, %d processors, %s: %d runs of each row, %d labs side by side, took %v; %.0f %% of the machine was idle; %d runs that had missed a goal with less than %.0f %% idle, or one of %s s, were made again, alone.\n\n",
-		r.began.UTC().Format("2006-01-02 15:04 UTC"), commit(), runtime.NumCPU(), runtime.Version(), r.runs, r.parallel, r.took.Round(time.Second), 100*r.idle, r.again, 100*crowded, short(unnoticed))
+	fmt.Fprintf(b, "%s, %d processors, %s: %d runs of each row, %d labs side by side, took %v; %.0f %% of the machine was idle; %d runs that had missed a goal with less than %.0f %% idle, or one of %s s, were made again, alone.\n\n",
+		r.stamp, runtime.NumCPU(), runtime.Version(), r.runs, r.parallel, r.took.Round(time.Second), 100*r.idle, r.again, 100*crowded, short(unnoticed))
 }
 
-// commit is what was checked out, and whether it has been changed.
-func commit() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=12").Output()
-	if err != nil {
-		return "unknown"
+// stamp is the time, what is checked out now, and whether it has been changed.
+func stamp() string {
+	commit := "unknown"
+	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=12").Output(); err == nil {
+		commit = strings.TrimSpace(string(out))
 	}
-	return strings.TrimSpace(string(out))
+	return time.Now().UTC().Format("2006-01-02 15:04 UTC") + ", commit " + commit
 }
 
 func (c *cell) write(b *bytes.Buffer) {

@@ -62,7 +62,7 @@ func runSoak(ctx context.Context, o *options) (err error) {
 		seed = rand.Uint64()
 	}
 	fmt.Println("again with: -seed", seed)
-	began, busy := time.Now(), readLoad()
+	busy := readLoad()
 	s, err := newSoak(ctx, o, seed)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func runSoak(ctx context.Context, o *options) (err error) {
 	if err := s.strikes(o.soak); err != nil {
 		return err
 	}
-	err = s.write(o, began, busy.idleSince())
+	err = s.write(o, busy.idleSince())
 	if o.logs != "" {
 		err = errors.Join(err, s.keepLogs(filepath.Join(o.logs, "soak")))
 	}

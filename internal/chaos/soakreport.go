@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // What a node may have more at the end of a soak than after its warm-up.
@@ -32,11 +31,11 @@ func (s *soak) verdict() error {
 }
 
 // write prints what was found, and puts it into the document if there is one.
-func (s *soak) write(o *options, began time.Time, idle float64) error {
+func (s *soak) write(o *options, idle float64) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## Soak\n\nWritten by `sudo make soak`. %d nodes (%s) for %v, %d flows, a fault of the table each %v that is undone after at most %v, and then every pair has to carry again within %v.\n\n",
 		len(s.places), strings.Join(s.names(), ", "), o.soak, len(s.flows), strikeEvery, strikeFor, carryWithin)
-	fmt.Fprintf(&b, "%s, commit %s, -seed %d; %.0f %% of the machine was idle.\n\n| | |\n|---|---|\n", began.UTC().Format("2006-01-02 15:04 UTC"), commit(), s.seed, 100*idle)
+	fmt.Fprintf(&b, "%s, -seed %d; %.0f %% of the machine was idle.\n\n| | |\n|---|---|\n", o.stamp, s.seed, 100*idle)
 	fmt.Fprintf(&b, "| faults | %d |\n| after which a pair was stuck | %d |\n", s.faults, len(s.stuck))
 	if len(s.returns) > 0 {
 		slices.Sort(s.returns)

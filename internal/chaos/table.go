@@ -38,7 +38,7 @@ func table(ctx context.Context, o *options) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r := &report{options: o, cells: cells, began: began, took: time.Since(began), idle: busy.idleSince(), again: again}
+	r := &report{options: o, cells: cells, took: time.Since(began), idle: busy.idleSince(), again: again}
 	if err := r.write(); err != nil {
 		return err
 	}
