@@ -8,7 +8,7 @@ import (
 )
 
 // The race detector makes sync.Pool forget on purpose; so this holds without.
-func TestPacketPathAllocatesNothing(t *testing.T) {
+func TestNoAllocations(t *testing.T) {
 	u, r, to := newBenchRelay()
 	u.onRelayed = func(*Relay, netip.AddrPort, []byte) {}
 	b := make([]byte, 1280)

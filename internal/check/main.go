@@ -106,8 +106,8 @@ func (c *checker) unit() {
 	}
 	packages := slices.DeleteFunc(strings.Fields(out), func(p string) bool { return slices.Contains(alone, p) })
 	c.test([]string{"-race", "-shuffle=on"}, packages...)
-	// Under the detector these do a part of what they do without.
-	c.test([]string{"-run", "^(TestFaults|TestSchedules)$"}, "github.com/p2ptun/p2ptun/peer")
+	// Under the detector these do a part of what they do without, or nothing.
+	c.test([]string{"-p", "1", "-run", "^(TestFaults|TestSchedules|TestNoAllocations|TestUnderAttack)$"}, packages...)
 }
 
 // fuzz runs each fuzz target.

@@ -6,8 +6,8 @@ import "testing"
 
 // The race detector makes sync.Pool forget on purpose; so this holds without.
 
-// TestForwardAllocatesNothing holds the promise at the top of forward.go.
-func TestForwardAllocatesNothing(t *testing.T) {
+// TestNoAllocations holds the promise at the top of forward.go.
+func TestNoAllocations(t *testing.T) {
 	for _, singly := range []bool{false, true} {
 		w := newWays(t, singly)
 		for way, f := range map[string]func(){"up": w.up, "down": w.down, "inside": w.inside} {

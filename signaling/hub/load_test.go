@@ -52,7 +52,7 @@ func TestUnderAttack(t *testing.T) {
 	t.Logf("a member that comes under attack has all after %v (median), %v (worst)", at(joined, 50), joined[len(joined)-1])
 	t.Logf("the attack: %s; %d connections wait, %d refused, %d pushed out, %d handshakes refused",
 		bytes.TrimSpace(said), waiting, h.drops.sockets.Load(), h.drops.crowded.Load(), h.drops.handshakes.Load())
-	if p99 := at(loud, 99); p99 > 250*time.Millisecond {
+	if p99 := at(loud, 99); p99 > 250*time.Millisecond && !underRace {
 		t.Errorf("p99 of a signal's round trip is %v under attack, want 250 ms at most", p99)
 	}
 	if waiting > gateMost {
