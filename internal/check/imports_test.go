@@ -14,8 +14,8 @@ const module = "github.com/p2ptun/p2ptun/"
 var mayImport = map[string][]string{
 	"cmd/p2ptun":           {"tunnel", "peer", "signaling/hub", "signaling", "tun", "config", "internal/procs"},
 	"tunnel":               {"peer", "signaling", "tun", "config", "internal/udpbatch"},
-	"peer":                 {"signaling", "config"},
-	"signaling/hub":        {"signaling", "config", "internal/udpbatch"},
+	"peer":                 {"signaling", "config", "internal/framed"},
+	"signaling/hub":        {"signaling", "config", "internal/udpbatch", "internal/framed"},
 	"signaling":            {"config"},
 	"tun":                  {"config"},
 	"config":               {},
@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 
 	// What the packet path stands on: system calls, and no package of ours.
 	"internal/udpbatch": {},
+	"internal/framed":   {},
 	"internal/procs":    {},
 }
 

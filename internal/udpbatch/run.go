@@ -50,12 +50,13 @@ func (r *Run) To() netip.AddrPort { return r.to }
 // Source is what From was given.
 func (r *Run) Source() []byte { return r.from }
 
-// All calls yield with a copy of each datagram, until it returns false.
+// All calls yield with a copy of each datagram, which is good until it returns, until
+// it returns false.
 func (r *Run) All(yield func(datagram []byte) bool) {
 	var rest []byte
-	part := 0
+	part, d := 0, make([]byte, 0, r.size)
 	for i := range r.count {
-		var d []byte
+		d = d[:0]
 		for need := min(r.size, r.bytes-i*r.size); need > 0; {
 			if len(rest) == 0 {
 				rest = r.parts[part]

@@ -12,20 +12,42 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// handler takes WebSocket requests at signaling.Path and nothing else. Once
-// upgraded a connection has its own goroutine, so that net/http's buffers go.
+// handler takes WebSocket requests at signaling.Path and RelayPath, and nothing
+// else. Once upgraded a connection has its own goroutine, so that net/http's buffers
+// go.
 func (h *Hub) handler(ctx context.Context) http.Handler {
-	upgrader := &websocket.Upgrader{
-		ReadBufferSize:  512, // frames are longer, but rare
+	mux := http.NewServeMux()
+	signals := newUpgrader(signaling.Subprotocol, 512) // frames are longer, but rare
+	mux.HandleFunc("GET "+signaling.Path, h.upgrade(signals, func(ws *websocket.Conn, r *http.Request, release func()) {
+		c := newConn(h, ws, observed(r), release)
+		c.early = r.Header.Get(signaling.HelloHeader)
+		c.run(ctx)
+	}))
+	relay := newUpgrader(signaling.RelaySubprotocol, 4<<10)
+	mux.HandleFunc("GET "+signaling.RelayPath, h.upgrade(relay, func(ws *websocket.Conn, r *http.Request, release func()) {
+		defer release()
+		h.serveStream(ctx, "WebSocket", signaling.Stream(ws))
+	}))
+	return mux
+}
+
+// newUpgrader takes WebSockets of one subprotocol.
+func newUpgrader(subprotocol string, readBuffer int) *websocket.Upgrader {
+	return &websocket.Upgrader{
+		ReadBufferSize:  readBuffer,
 		WriteBufferSize: 2 << 10,
 		WriteBufferPool: new(sync.Pool),
-		Subprotocols:    []string{signaling.Subprotocol},
+		Subprotocols:    []string{subprotocol},
 		CheckOrigin:     func(r *http.Request) bool { return r.Header.Get("Origin") == "" },
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+signaling.Path, func(w http.ResponseWriter, r *http.Request) {
-		if !slices.Contains(websocket.Subprotocols(r), signaling.Subprotocol) {
-			http.Error(w, "want the WebSocket subprotocol "+signaling.Subprotocol, http.StatusBadRequest)
+}
+
+// upgrade has serve run in a goroutine of its own. It has to call release when the
+// connection does not count against its source any more.
+func (h *Hub) upgrade(u *websocket.Upgrader, serve func(ws *websocket.Conn, r *http.Request, release func())) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if want := u.Subprotocols[0]; !slices.Contains(websocket.Subprotocols(r), want) {
+			http.Error(w, "want the WebSocket subprotocol "+want, http.StatusBadRequest)
 			return
 		}
 		release, ok := h.strangers.enter(source(r))
@@ -34,19 +56,16 @@ func (h *Hub) handler(ctx context.Context) http.Handler {
 			http.Error(w, "too many connections from this address", http.StatusTooManyRequests)
 			return
 		}
-		ws, err := upgrader.Upgrade(w, r, nil) // it answers the refused itself
+		ws, err := u.Upgrade(w, r, nil) // it answers the refused itself
 		if err != nil {
 			release()
 			return
 		}
-		c := newConn(h, ws, observed(r), release)
-		c.early = r.Header.Get(signaling.HelloHeader)
-		if !h.conns.start(func() { c.run(ctx) }) {
+		if !h.conns.start(func() { serve(ws, r, release) }) {
 			release()
 			ws.Close()
 		}
-	})
-	return mux
+	}
 }
 
 // proxied says whether a proxy passed the request on; its address is then not

@@ -12,7 +12,7 @@ import (
 	"github.com/pion/turn/v5"
 )
 
-// allocation is one client's use of the relay, known by the listener that the
+// allocation is one client's use of the relay, known by the front that the
 // client sends to and where it sends from. It is written when pion/turn has
 // made it: the AuthHandler runs too early to know that the client is who it
 // says.
@@ -20,13 +20,13 @@ type allocation struct {
 	owner    identity
 	share    *share
 	client   netip.AddrPort
-	listener *listener
+	front    *front
 	relayed  netip.AddrPort
 	conn     *relayConn // nil: closed before pion/turn had made the allocation
 	release  func()     // of the client's address, see admitted
 	bindings *bindings
 
-	// The listener's reader owns these.
+	// The front's reader owns these.
 	peers    *recent[netip.Addr]
 	channels *recent[uint16]
 }
@@ -37,10 +37,10 @@ var (
 	errUser     = errors.New("turn: not for a member")
 )
 
-// generator makes relay sockets for one listener (turn.RelayAddressGenerator).
+// generator makes relay sockets for one front (turn.RelayAddressGenerator).
 type generator struct {
 	relay    *relay
-	prefer   netip.Addr // the listener's public address
+	prefer   netip.Addr // the front's public address
 	replaces func() uint16
 }
 
@@ -107,8 +107,8 @@ func (g *generator) listen(owner identity, public netip.Addr) (*udpbatch.Conn, e
 const attrReplaces = stun.AttrType(0xC0E1)
 
 // replaces is what the request that was read last says.
-func (l *listener) replaces() uint16 {
-	m := &stun.Message{Raw: l.request}
+func (f *front) replaces() uint16 {
+	m := &stun.Message{Raw: f.request}
 	if m.Decode() != nil {
 		return 0
 	}
@@ -139,27 +139,27 @@ func (g *generator) AllocateListener(turn.AllocateListenerConfig) (net.Listener,
 // AllocateConn refuses, as AllocateListener does.
 func (g *generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { return nil, errNoTCP }
 
-// events are what pion/turn says of the listener's allocations. It calls under
+// events are what pion/turn says of the front's allocations. It calls under
 // locks of its own, which nothing here waits for: not to call it back.
-func (l *listener) events() turn.EventHandler {
+func (f *front) events() turn.EventHandler {
 	return turn.EventHandler{
-		OnAllocationCreated: l.created,
-		OnAllocationDeleted: l.deleted,
+		OnAllocationCreated: f.created,
+		OnAllocationDeleted: f.deleted,
 		OnPermissionCreated: func(src, _ net.Addr, _, _, _ string, relayed net.Addr, peer net.IP) {
 			if a, ok := netip.AddrFromSlice(peer); ok {
-				l.bindings(src, relayed).permit(a.Unmap())
+				f.bindings(src, relayed).permit(a.Unmap())
 			}
 		},
 		OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, relayed net.Addr, peer net.IP) {
 			if a, ok := netip.AddrFromSlice(peer); ok {
-				l.bindings(src, relayed).forbid(a.Unmap())
+				f.bindings(src, relayed).forbid(a.Unmap())
 			}
 		},
 		OnChannelCreated: func(src, _ net.Addr, _, _, _ string, relayed, peer net.Addr, number uint16) {
-			l.bindings(src, relayed).bind(number, addrPort(peer))
+			f.bindings(src, relayed).bind(number, addrPort(peer))
 		},
 		OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, relayed, _ net.Addr, number uint16) {
-			l.bindings(src, relayed).unbind(number)
+			f.bindings(src, relayed).unbind(number)
 		},
 	}
 }
@@ -167,58 +167,58 @@ func (l *listener) events() turn.EventHandler {
 // bindings are those of the client's allocation with a relayed address. An
 // event may come late, when the client has another already: then they are
 // nobody's.
-func (l *listener) bindings(client, relayed net.Addr) *bindings {
-	if a := l.allocation(addrPort(client)); a != nil && a.relayed == addrPort(relayed) {
+func (f *front) bindings(client, relayed net.Addr) *bindings {
+	if a := f.allocation(addrPort(client)); a != nil && a.relayed == addrPort(relayed) {
 		return a.bindings
 	}
 	return newBindings()
 }
 
-// allocation is what the client has at the listener, nil if nothing.
-func (l *listener) allocation(client netip.AddrPort) *allocation {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.allocations[client]
+// allocation is what the client has at the front, nil if nothing.
+func (f *front) allocation(client netip.AddrPort) *allocation {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.allocations[client]
 }
 
-func (l *listener) created(src, _ net.Addr, _, userID, _ string, relayAddr net.Addr, _ int) {
+func (f *front) created(src, _ net.Addr, _, userID, _ string, relayAddr net.Addr, _ int) {
 	owner, ok := identityOf(userID)
 	if !ok {
 		return
 	}
 	client, relayed := addrPort(src), addrPort(relayAddr)
 	a := &allocation{
-		owner: owner, share: l.relay.share(owner), client: client, listener: l, relayed: relayed,
-		conn:     l.relay.relayAt(relayed),
-		release:  l.relay.admitted.hold(owner.network, client.Addr()),
+		owner: owner, share: f.relay.share(owner), client: client, front: f, relayed: relayed,
+		conn:     f.relay.relayAt(relayed),
+		release:  f.relay.admitted.hold(owner.network, client.Addr()),
 		bindings: newBindings(),
-		peers:    newRecent[netip.Addr](maxPermissions, l.relay.lives.permission),
-		channels: newRecent[uint16](maxChannels, l.relay.lives.channel),
+		peers:    newRecent[netip.Addr](maxPermissions, f.relay.lives.permission),
+		channels: newRecent[uint16](maxChannels, f.relay.lives.channel),
 	}
-	l.mu.Lock()
-	old := l.allocations[client]
-	l.allocations[client] = a
-	l.mu.Unlock()
+	f.mu.Lock()
+	old := f.allocations[client]
+	f.allocations[client] = a
+	f.mu.Unlock()
 	if old != nil { // its end was not said yet
 		old.release()
 	}
-	l.relay.log.Info("relay allocated", "network", owner.network.String(), "peer", owner.node.String(), "remote", client.String(), "local", relayed.String())
+	f.relay.log.Info("relay allocated", "network", owner.network.String(), "peer", owner.node.String(), "remote", client.String(), "local", relayed.String())
 	if a.conn != nil {
 		a.conn.serve(a)
 	}
 }
 
 // deleted comes after relayConn.Close. An allocation that is open is a newer one.
-func (l *listener) deleted(src, _ net.Addr, _, _, _ string) {
+func (f *front) deleted(src, _ net.Addr, _, _, _ string) {
 	client := addrPort(src)
-	l.mu.Lock()
-	a := l.allocations[client]
+	f.mu.Lock()
+	a := f.allocations[client]
 	if a == nil || a.conn != nil && !a.conn.isClosed() {
-		l.mu.Unlock()
+		f.mu.Unlock()
 		return
 	}
-	delete(l.allocations, client)
-	l.mu.Unlock()
+	delete(f.allocations, client)
+	f.mu.Unlock()
 	a.release()
-	l.relay.log.Info("relay released", "network", a.owner.network.String(), "peer", a.owner.node.String(), "remote", client.String())
+	f.relay.log.Info("relay released", "network", a.owner.network.String(), "peer", a.owner.node.String(), "remote", client.String())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/signaling"
 )
 
 // certificates choose what a TLS handshake is answered with: the operator's
@@ -132,7 +133,7 @@ func (c *certificates) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		GetCertificate:         c.get,
-		NextProtos:             []string{"http/1.1"},
+		NextProtos:             []string{"http/1.1", signaling.RelayProtocol},
 		SessionTicketsDisabled: true,
 	}
 }

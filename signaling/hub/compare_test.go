@@ -157,7 +157,7 @@ func startRelay(t *testing.T, kind, processors string, joined bool) *relayed {
 		}
 	}
 	r.la, r.lb = r.line(r.a.conn, joined), r.line(r.b.conn, joined)
-	r.toPeer, r.inside = framed(0x4000, 0, r.plain...), framed(0x4001, 0, r.plain...)
+	r.toPeer, r.inside = channelData(0x4000, 0, r.plain...), channelData(0x4001, 0, r.plain...)
 	return r
 }
 

@@ -13,12 +13,12 @@ import (
 // The way of a relayed packet, in runs of equal ones; pion/turn sees none of
 // them. From a client:
 //
-//  1. listener.ReadFrom takes a batch off its socket. What is not ChannelData
+//  1. listener.ReadFrom takes a batch off its socket, or stream.ReadFrom off a stream. What is not ChannelData
 //     it hands to pion/turn, in order: all before it is forwarded first.
-//  2. listener.routeOf finds where the client's channel leads: once per run.
+//  2. front.routeOf finds where the client's channel leads: once per run.
 //  3. The client's member pays for each, by its meter.
 //  4. To another live relay of this hub and network: with the channel that it
-//     has there put into the header in place, out of that client's listener.
+//     has there put into the header in place, out of that client's front.
 //     Its member pays, too. Where it has none, into the relay's queue.
 //  5. To any other address of this machine, or of a form that is never relayed
 //     to: nowhere. Else, without the header, out of the relay's socket.
@@ -28,7 +28,7 @@ import (
 //  1. relayConn.pump takes a batch off the relay's socket.
 //  2. bindings.in finds the client's channel: once per turn. Where it has a
 //     permission alone, the packets go through pion/turn's hands.
-//  3. The member pays; a header goes before each, out of the client's listener.
+//  3. The member pays; a header goes before each, out of the client's front.
 //
 // A run leaves when a packet does not fit it, and at the end of its batch:
 // nothing waits for more. The payload is copied by the kernel only, and nothing
@@ -39,13 +39,13 @@ import (
 type outgoing struct {
 	drops    *drops
 	run      *udpbatch.Run
-	conn     *udpbatch.Conn
+	conn     sender
 	to       netip.AddrPort
 	up, down *traffic // of whose members the run is; either may be nil
 }
 
 // set says where the datagrams go from now on, and whom they count for.
-func (o *outgoing) set(conn *udpbatch.Conn, to netip.AddrPort, up, down *traffic) {
+func (o *outgoing) set(conn sender, to netip.AddrPort, up, down *traffic) {
 	o.conn, o.to, o.up, o.down = conn, to, up, down
 	o.run.Reset(to)
 }
@@ -79,14 +79,15 @@ func (o *outgoing) flush() {
 	o.run.Reset(o.to)
 }
 
-// flows are the runs that a listener's reader has begun: several, for packets
-// of different clients and channels take turns.
+// flows are the runs that a front's reader has begun: several, for packets of
+// different clients and channels take turns.
 type flows struct {
-	now  int64 // when the batch was read, as meters have it
-	all  [8]flow
-	used int
-	next int   // to be given up when all are used
-	last *flow // of the last packet, or nil
+	drops *drops
+	now   int64 // when the batch was read, as meters have it
+	all   [8]*flow
+	used  int
+	next  int   // to be given up when all are used
+	last  *flow // of the last packet, or nil
 }
 
 // flow is the run of what one client sends on one channel.
@@ -103,23 +104,23 @@ type route struct {
 	drop *atomic.Uint64 // not nil: nowhere, for this reason
 	to   *allocation    // not nil: to another relay of the hub
 	on   uint16         // the channel that its client has for it; 0: none
-	out  *udpbatch.Conn // the socket
+	out  sender         // the way there
 	addr netip.AddrPort // and where to send
 }
 
 // forward sends a client's ChannelData on, now or when the run is complete.
-func (l *listener) forward(d []byte, client netip.AddrPort) {
-	drops := l.relay.drops
+func (f *front) forward(d []byte, client netip.AddrPort) {
+	drops := f.relay.drops
 	number, payload, ok := parseChannelData(d)
 	if !ok {
 		drops.channels.Add(1)
 		return
 	}
-	f := l.flows.last
-	if f == nil || f.number != number || f.client != client {
-		f = l.flow(client, number)
+	run := f.flows.last
+	if run == nil || run.number != number || run.client != client {
+		run = f.flow(client, number)
 	}
-	now, r := l.flows.now, &f.route
+	now, r := f.flows.now, &run.route
 	switch {
 	case r.from == nil:
 		drops.channels.Add(1)
@@ -128,36 +129,39 @@ func (l *listener) forward(d []byte, client netip.AddrPort) {
 	case r.drop != nil:
 		r.drop.Add(1)
 	case r.to == nil:
-		f.append(nil, payload)
+		run.append(nil, payload)
 	case r.on == 0:
 		r.to.conn.enqueue(payload, r.from.announced)
 	case !r.to.share.meter.takeAt(now, channelHeader+len(payload)):
 		drops.overRate.Add(1)
 	default:
 		putChannelHeader(d, r.on, len(payload))
-		f.append(nil, d[:channelHeader+len(payload)])
+		run.append(nil, d[:channelHeader+len(payload)])
 	}
 }
 
 // flow is the client's on the channel, begun if it is not there.
-func (l *listener) flow(client netip.AddrPort, number uint16) *flow {
-	fs := &l.flows
+func (f *front) flow(client netip.AddrPort, number uint16) *flow {
+	fs := &f.flows
 	for i := range fs.used {
-		if f := &fs.all[i]; f.number == number && f.client == client {
-			fs.last = f
-			return f
+		if run := fs.all[i]; run.number == number && run.client == client {
+			fs.last = run
+			return run
 		}
 	}
 	if fs.used < len(fs.all) {
-		fs.last = &fs.all[fs.used]
+		if fs.all[fs.used] == nil {
+			fs.all[fs.used] = &flow{outgoing: outgoing{drops: fs.drops, run: udpbatch.NewRun()}}
+		}
+		fs.last = fs.all[fs.used]
 		fs.used++
 	} else {
-		fs.last = &fs.all[fs.next]
+		fs.last = fs.all[fs.next]
 		fs.next = (fs.next + 1) % len(fs.all)
 		fs.last.flush()
 	}
 	fs.last.client, fs.last.number = client, number
-	fs.last.begin(l.routeOf(client, number))
+	fs.last.begin(f.routeOf(client, number))
 	return fs.last
 }
 
@@ -182,8 +186,8 @@ func (fs *flows) end() {
 }
 
 // routeOf finds where a channel leads now.
-func (l *listener) routeOf(client netip.AddrPort, number uint16) route {
-	a := l.allocation(client)
+func (f *front) routeOf(client netip.AddrPort, number uint16) route {
+	a := f.allocation(client)
 	if a == nil || a.conn == nil {
 		return route{}
 	}
@@ -191,7 +195,7 @@ func (l *listener) routeOf(client netip.AddrPort, number uint16) route {
 	if ch == nil {
 		return route{}
 	}
-	r := l.relay
+	r := f.relay
 	switch {
 	case r.isOwn(ch.peer.Addr()):
 		return a.conn.routeInside(r.relayOf(ch))
@@ -211,7 +215,7 @@ func (c *relayConn) routeInside(other *relayConn) route {
 	if !ok {
 		return route{from: c, drop: &c.relay.drops.unasked}
 	}
-	return route{from: c, to: to, on: on, out: to.listener.Conn, addr: to.client}
+	return route{from: c, to: to, on: on, out: to.front.to, addr: to.client}
 }
 
 // relayOf is the live relay that a channel leads to, or nil.
@@ -239,7 +243,7 @@ func (c *relayConn) forward(b *udpbatch.Batch, a *allocation) {
 	defer downlinks.Put(down)
 	drops := c.relay.drops
 	down.drops = drops
-	down.set(a.listener.Conn, a.client, nil, &c.share.traffic)
+	down.set(a.front.to, a.client, nil, &c.share.traffic)
 	now := int64(time.Since(meterStart))
 	var peer netip.AddrPort
 	var number uint16

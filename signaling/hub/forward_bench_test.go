@@ -29,7 +29,7 @@ func newWays(t testing.TB, singly bool) ways {
 		}
 	}
 	plain := payloads(slices.Repeat([]int{burstSize}, burstOf)...)
-	toPeer, toB := framed(0x4000, 0, plain...), framed(0x4001, 0, plain...)
+	toPeer, toB := channelData(0x4000, 0, plain...), channelData(0x4001, 0, plain...)
 	return ways{h: h,
 		up:     func() { a.send(a.server, toPeer...); peer.count(burstOf) },
 		down:   func() { peer.send(a.relayed, plain...); a.count(burstOf) },

@@ -99,16 +99,16 @@ func forwardAll(t *testing.T, h *testHub, a, b *caller, peer *line, singly bool)
 				t.Errorf("%s, %s: %v", s.name, way, err)
 			}
 		}
-		a.send(a.server, framed(0x4001, s.padding, plain...)...)
-		check("inside", b.receive(len(plain), b.server), framed(0x4002, 0, plain...))
+		a.send(a.server, channelData(0x4001, s.padding, plain...)...)
+		check("inside", b.receive(len(plain), b.server), channelData(0x4002, 0, plain...))
 		want = want.plus(usage{n, bytes, n, bytes + channelHeader*n})
 
-		a.send(a.server, framed(0x4000, s.padding, plain...)...)
+		a.send(a.server, channelData(0x4000, s.padding, plain...)...)
 		check("up", peer.receive(len(plain), a.reach), plain)
 		want = want.plus(usage{upPackets: n, upBytes: bytes})
 
 		peer.send(a.reach, plain...)
-		check("down", a.receive(len(plain), a.server), framed(0x4000, 0, plain...))
+		check("down", a.receive(len(plain), a.server), channelData(0x4000, 0, plain...))
 		want = want.plus(usage{downPackets: n, downBytes: bytes + channelHeader*n})
 	}
 	all := h.usageOf(a, b, want)
@@ -163,7 +163,7 @@ func TestForwardMixed(t *testing.T) {
 			} else {
 				sent++
 			}
-			all = append(all, framed(channel, 0, p)...)
+			all = append(all, channelData(channel, 0, p)...)
 		}
 		a.send(a.server, all...)
 		for i, p := range peers {
@@ -171,7 +171,7 @@ func TestForwardMixed(t *testing.T) {
 				t.Fatalf("round %d, peer %d: %v", round, i, err)
 			}
 		}
-		if err := differ(b.receive(len(want[count]), b.server), framed(0x4abc, 0, want[count]...)); err != nil {
+		if err := differ(b.receive(len(want[count]), b.server), channelData(0x4abc, 0, want[count]...)); err != nil {
 			t.Fatalf("round %d, relay: %v", round, err)
 		}
 		for i, p := range peers {
@@ -209,22 +209,22 @@ func TestForwardRefuses(t *testing.T) {
 	stranger.bind(0x4000, a.relayed)
 
 	d := h.relay.drops
-	long, short := framed(0x4000, 0, []byte("abc"))[0], framed(0x4000, 4, []byte("abc"))[0]
+	long, short := channelData(0x4000, 0, []byte("abc"))[0], channelData(0x4000, 4, []byte("abc"))[0]
 	long[3]++
 	for _, tt := range []struct {
 		name  string
 		count func() uint64
 		send  func()
 	}{
-		{"another channel", d.channels.Load, func() { a.send(a.server, framed(0x4009, 0, []byte("x"))...) }},
-		{"a number that is no channel", d.channels.Load, func() { a.send(a.server, framed(0x7fff, 0, []byte("x"))...) }},
-		{"a client without an allocation", d.channels.Load, func() { peer.send(a.server, framed(0x4000, 0, []byte("x"))...) }},
+		{"another channel", d.channels.Load, func() { a.send(a.server, channelData(0x4009, 0, []byte("x"))...) }},
+		{"a number that is no channel", d.channels.Load, func() { a.send(a.server, channelData(0x7fff, 0, []byte("x"))...) }},
+		{"a client without an allocation", d.channels.Load, func() { peer.send(a.server, channelData(0x4000, 0, []byte("x"))...) }},
 		{"a length beyond the datagram", d.channels.Load, func() { a.send(a.server, long) }},
 		{"more than padding", d.channels.Load, func() { a.send(a.server, short) }},
 		{"no length", d.channels.Load, func() { a.send(a.server, long[:3]) }},
-		{"the hub itself", d.toHub.Load, func() { a.send(a.server, framed(0x4002, 0, []byte("x"))...) }},
-		{"another network's relay", d.toHub.Load, func() { a.send(a.server, framed(0x4003, 0, []byte("x"))...) }},
-		{"a relay that has not permitted it", d.unasked.Load, func() { a.send(a.server, framed(0x4001, 0, []byte("x"))...) }},
+		{"the hub itself", d.toHub.Load, func() { a.send(a.server, channelData(0x4002, 0, []byte("x"))...) }},
+		{"another network's relay", d.toHub.Load, func() { a.send(a.server, channelData(0x4003, 0, []byte("x"))...) }},
+		{"a relay that has not permitted it", d.unasked.Load, func() { a.send(a.server, channelData(0x4001, 0, []byte("x"))...) }},
 		{"a peer that is not permitted", d.unasked.Load, func() { peer.send(b.relayed, []byte("x")) }},
 		{"a peer with the hub's address", d.fromHub.Load, func() { listenLine(t, loopback).send(a.relayed, []byte("x")) }},
 	} {
@@ -242,7 +242,7 @@ func TestForwardRefuses(t *testing.T) {
 	if code := b.turn.permission(a.relayed.Addr()); code != 0 {
 		t.Fatal(code)
 	}
-	a.send(a.server, framed(0x4001, 0, []byte("data"))...)
+	a.send(a.server, channelData(0x4001, 0, []byte("data"))...)
 	m := &stun.Message{Raw: b.receive(1, b.server)[0]}
 	var data stun.RawAttribute
 	if err := m.Decode(); err != nil || m.Type != stun.NewType(stun.MethodData, stun.ClassIndication) {
@@ -267,7 +267,7 @@ func TestForwardKeepsOrder(t *testing.T) {
 		m := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodChannelBind, stun.ClassRequest),
 			attribute(stun.AttrChannelNumber, 0x40, byte(i), 0, 0), peerAddress(peer.addr))
 		signedBy(a.turn, m)
-		a.send(a.server, framed(0x4000+i, 0, []byte("too early"))[0], m.Raw, framed(0x4000+i, 0, []byte("at once"))[0])
+		a.send(a.server, channelData(0x4000+i, 0, []byte("too early"))[0], m.Raw, channelData(0x4000+i, 0, []byte("at once"))[0])
 		if got := peer.receive(1, a.relayed); string(got[0]) != "at once" {
 			t.Errorf("got %q", got[0])
 		}
@@ -293,7 +293,7 @@ func TestForwardExpiry(t *testing.T) {
 	}
 	passes := func(to *line) {
 		t.Helper()
-		a.send(a.server, framed(0x4000, 0, []byte("up"))...)
+		a.send(a.server, channelData(0x4000, 0, []byte("up"))...)
 		to.receive(1, a.relayed)
 		to.send(a.relayed, []byte("down"))
 		a.receive(1, a.server)
@@ -302,7 +302,7 @@ func TestForwardExpiry(t *testing.T) {
 		t.Helper()
 		d := h.relay.drops
 		channels, unasked := d.channels.Load(), d.unasked.Load()
-		a.send(a.server, framed(0x4000, 0, []byte("up"))...)
+		a.send(a.server, channelData(0x4000, 0, []byte("up"))...)
 		peer.send(a.relayed, []byte("down"))
 		waitFor(t, why, func() bool { return d.channels.Load() == channels+1 && d.unasked.Load() == unasked+1 })
 	}
@@ -334,7 +334,7 @@ func TestForwardRenewal(t *testing.T) {
 	h.admitted.hold(ida.network, f.member)
 	for start := time.Now(); time.Since(start) < 3*life; {
 		a.bind(0x4000, peer.addr)
-		a.send(a.server, framed(0x4000, 0, []byte("up"))...)
+		a.send(a.server, channelData(0x4000, 0, []byte("up"))...)
 		peer.receive(1, a.relayed)
 	}
 }
@@ -363,9 +363,9 @@ func TestForwardEnded(t *testing.T) {
 			a.bind(0x4000, peer.addr)
 			a.bind(0x4001, b.relayed)
 			b.bind(0x4002, a.relayed)
-			a.send(a.server, framed(0x4000, 0, []byte("x"))...)
-			a.send(a.server, framed(0x4001, 0, []byte("x"))...)
-			b.send(b.server, framed(0x4002, 0, []byte("x"))...)
+			a.send(a.server, channelData(0x4000, 0, []byte("x"))...)
+			a.send(a.server, channelData(0x4001, 0, []byte("x"))...)
+			b.send(b.server, channelData(0x4002, 0, []byte("x"))...)
 			peer.receive(1, a.relayed)
 			b.receive(1, b.server)
 			a.receive(1, a.server)
@@ -377,9 +377,9 @@ func TestForwardEnded(t *testing.T) {
 				t.Error("something is still bound")
 			}
 			d := h.relay.drops
-			a.send(a.server, framed(0x4000, 0, []byte("x"))...)
-			a.send(a.server, framed(0x4001, 0, []byte("x"))...)
-			b.send(b.server, framed(0x4002, 0, []byte("x"))...)
+			a.send(a.server, channelData(0x4000, 0, []byte("x"))...)
+			a.send(a.server, channelData(0x4001, 0, []byte("x"))...)
+			b.send(b.server, channelData(0x4002, 0, []byte("x"))...)
 			waitFor(t, "all dropped", func() bool { return d.channels.Load() == 2 && d.toHub.Load() == 1 })
 			peer.quiet()
 			b.quiet()
@@ -390,7 +390,7 @@ func TestForwardEnded(t *testing.T) {
 			a.quiet()
 			if tt.name == "given back" {
 				a.turn.allocate()
-				a.send(a.server, framed(0x4000, 0, []byte("x"))...)
+				a.send(a.server, channelData(0x4000, 0, []byte("x"))...)
 				waitFor(t, "the new allocation has no channel", func() bool { return d.channels.Load() == 3 })
 			}
 		})
@@ -406,12 +406,12 @@ func TestLateEvents(t *testing.T) {
 	h.admitted.hold(ida.network, f.member)
 	a.bind(0x4000, peer.addr)
 	now := a.conn.client.Load()
-	events := now.listener.events()
+	events := now.front.events()
 	src, old := a.LocalAddr(), peer.LocalAddr() // any other relayed address
 	events.OnPermissionDeleted(src, nil, "", "", "", old, f.member.AsSlice())
 	events.OnChannelDeleted(src, nil, "", "", "", old, old, 0x4000)
 	events.OnAllocationDeleted(src, nil, "", "", "")
-	a.send(a.server, framed(0x4000, 0, []byte("x"))...)
+	a.send(a.server, channelData(0x4000, 0, []byte("x"))...)
 	peer.receive(1, a.relayed)
 	events.OnPermissionDeleted(src, nil, "", "", "", a.conn.announced, f.member.AsSlice())
 	if now.bindings.out(0x4000) != nil {
@@ -439,10 +439,10 @@ func TestForwardRate(t *testing.T) {
 		send func()
 		to   *line
 	}{
-		{"up", []*caller{a}, func() { a.send(a.server, framed(0x4000, 0, plain...)...) }, peer},
+		{"up", []*caller{a}, func() { a.send(a.server, channelData(0x4000, 0, plain...)...) }, peer},
 		{"down", []*caller{a}, func() { peer.send(a.relayed, plain...) }, a.line},
-		{"inside, the sender's", []*caller{a}, func() { a.send(a.server, framed(0x4001, 0, plain...)...) }, b.line},
-		{"inside, the receiver's", []*caller{b}, func() { a.send(a.server, framed(0x4001, 0, plain...)...) }, b.line},
+		{"inside, the sender's", []*caller{a}, func() { a.send(a.server, channelData(0x4001, 0, plain...)...) }, b.line},
+		{"inside, the receiver's", []*caller{b}, func() { a.send(a.server, channelData(0x4001, 0, plain...)...) }, b.line},
 	} {
 		long := -int64(time.Hour) // ago
 		meterOf(a).paid.Store(long)
@@ -478,7 +478,7 @@ func TestUnread(t *testing.T) {
 	ida, _ := twoMembers()
 	f := relayFamilies[0]
 	a, peer := newCaller(t, h, ida, f.a), listenLine(t, f.member)
-	listener := a.conn.client.Load().listener
+	listener := a.conn.client.Load().front.to.(*udpbatch.Conn)
 	listener.SetReadBuffer(1)
 	a.conn.socket.SetReadBuffer(1)
 	flood := payloads(slices.Repeat([]int{1000}, 60)...)
@@ -488,9 +488,9 @@ func TestUnread(t *testing.T) {
 		peer.SetGSO(false)
 		a.send(a.server, flood...)
 		peer.send(a.relayed, flood...)
-		return missed(listener.Conn) > 0 && missed(a.conn.socket) > 0
+		return missed(listener) > 0 && missed(a.conn.socket) > 0
 	})
-	want := missed(listener.Conn) + missed(a.conn.socket)
+	want := missed(listener) + missed(a.conn.socket)
 	for range 2 {
 		h.relay.countUnread()
 	}
@@ -511,11 +511,11 @@ func TestListenersShareAnAddress(t *testing.T) {
 		t.Skipf("%d listeners: the system does not spread", n)
 	}
 	network := config.NewNetworkKey().Public()
-	used := make(map[*listener]int)
+	used := make(map[*front]int)
 	var all []*caller
 	for n := range byte(60) {
 		c := newCaller(t, h, identity{network, config.NodeKey{n}}, netip.AddrFrom4([4]byte{127, 0, 3, n + 1}))
-		used[c.conn.client.Load().listener]++
+		used[c.conn.client.Load().front]++
 		all = append(all, c)
 	}
 	if len(used) != 4 {
@@ -525,8 +525,8 @@ func TestListenersShareAnAddress(t *testing.T) {
 		b := all[(i+1)%len(all)]
 		a.bind(0x4000, b.relayed)
 		b.bind(0x4001, a.relayed)
-		a.send(a.server, framed(0x4000, 0, payloads(500, 500, 500)...)...)
-		if err := differ(b.receive(3, b.server), framed(0x4001, 0, payloads(500, 500, 500)...)); err != nil {
+		a.send(a.server, channelData(0x4000, 0, payloads(500, 500, 500)...)...)
+		if err := differ(b.receive(3, b.server), channelData(0x4001, 0, payloads(500, 500, 500)...)); err != nil {
 			t.Errorf("%d to the next: %v", i, err)
 		}
 	}
@@ -556,7 +556,7 @@ func FuzzChannelData(f *testing.F) {
 		if len(d)-len(payload) < channelHeader || len(d)-len(payload) > channelHeader+3 {
 			t.Errorf("%d bytes of %d", len(payload), len(d))
 		}
-		if again := framed(channel, 0, payload)[0]; !slices.Equal(again, d[:len(again)]) {
+		if again := channelData(channel, 0, payload)[0]; !slices.Equal(again, d[:len(again)]) {
 			t.Errorf("%x became %x", d, again)
 		}
 	})

@@ -121,8 +121,8 @@ func reset(c *net.TCPConn) {
 
 // proven tells the gate that the connection is no stranger's any more.
 func proven(c net.Conn) {
-	if tls, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = tls.NetConn()
+	for above, ok := c.(interface{ NetConn() net.Conn }); ok; above, ok = c.(interface{ NetConn() net.Conn }) {
+		c = above.NetConn()
 	}
 	if g, ok := c.(*gateConn); ok {
 		g.leave()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -50,7 +49,7 @@ type Hub struct {
 	store       Store
 	bus         Bus
 	rosters     *rosters
-	listener    net.Listener
+	listener    *switchboard
 	relay       *relay
 	stun        *stunPorts
 	credentials *credentials
@@ -177,6 +176,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		WriteTimeout:   h.timing.request,
 		MaxHeaderBytes: 12 << 10, // a hello may be among them
 		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		TLSNextProto:   h.serveTLS(ctx),
 	}
 	server.SetKeepAlivesEnabled(false) // one upgrade is all that a node asks for
 	g, ctx := errgroup.WithContext(ctx)
@@ -186,6 +186,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return h.listener.run(ctx) })
 	g.Go(func() error { return h.relay.run(ctx) })
 	g.Go(func() error { h.stun.run(); return nil })
 	g.Go(func() error {

@@ -150,7 +150,7 @@ func (c *caller) bind(channel uint16, to netip.AddrPort) {
 }
 
 // framed makes ChannelData of payloads, padded or not.
-func framed(channel uint16, padding int, payloads ...[]byte) (all [][]byte) {
+func channelData(channel uint16, padding int, payloads ...[]byte) (all [][]byte) {
 	for _, p := range payloads {
 		d := slices.Concat(make([]byte, channelHeader), p, make([]byte, padding))
 		putChannelHeader(d, channel, len(p))

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,15 +13,16 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// listen opens the port of signaling, under TLS unless there is none.
+// listen opens the port of signaling and of the relay over streams, under TLS unless
+// there is none.
 func (h *Hub) listen(addr string, certs *certificates) error {
 	l, err := listenTCP(addr)
 	if err != nil {
 		return err
 	}
-	h.listener = h.gate.guard(l)
+	h.listener = &switchboard{Listener: h.gate.guard(l), hub: h, http: make(chan net.Conn), closed: make(chan struct{})}
 	if certs != nil {
-		h.listener = tls.NewListener(h.listener, certs.tlsConfig())
+		h.listener.tls = certs.tlsConfig()
 	}
 	return nil
 }

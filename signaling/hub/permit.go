@@ -25,17 +25,17 @@ const (
 	channelLife    = 10 * time.Minute // RFC 8656 section 12
 )
 
-// permit is a listener's PermissionHandler. It is asked for each address of a
+// permit is a front's PermissionHandler. It is asked for each address of a
 // CreatePermission, ChannelBind or Connect, new or not, by the goroutine that
 // has just read the request. It sees no port: a permission for the hub's own
 // relays says nothing yet, see relayConn.WriteTo.
-func (l *listener) permit(src net.Addr, peer net.IP) bool {
+func (f *front) permit(src net.Addr, peer net.IP) bool {
 	addr, ok := netip.AddrFromSlice(peer)
 	if !ok {
 		return false
 	}
-	r := l.relay
-	a := l.allocation(addrPort(src))
+	r := f.relay
+	a := f.allocation(addrPort(src))
 	if a == nil {
 		return false
 	}
@@ -49,7 +49,7 @@ func (l *listener) permit(src net.Addr, peer net.IP) bool {
 		return false
 	}
 	now := time.Now()
-	channel, binds := channelOf(l.request)
+	channel, binds := channelOf(f.request)
 	if !a.peers.take(addr, now) || binds && !a.channels.take(channel, now) {
 		r.drops.tooMany.Add(1)
 		return false

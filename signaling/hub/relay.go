@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/logging"
-	"github.com/pion/turn/v5"
 	"golang.org/x/time/rate"
 )
 
@@ -29,7 +26,7 @@ type relayConfig struct {
 	drops       *drops
 }
 
-// relay is the hub's STUN and TURN server (RFC 8489, RFC 8656, UDP only). It
+// relay is the hub's STUN and TURN server (RFC 8489, RFC 8656), over UDP and streams. It
 // keeps the rules on top of pion/turn: whom it serves, what it relays to, and
 // that packets from one of its relays to another never leave the process.
 // ChannelData it forwards itself, see forward.go; the control is pion/turn's.
@@ -44,6 +41,7 @@ type relay struct {
 	known     *strangers              // limits for where members come from
 	own       atomic.Pointer[addrSet] // public addresses and the machine's
 	pumps     sync.WaitGroup
+	streams   atomic.Int64 // clients that come over one
 
 	mu     sync.RWMutex // guards what follows; packets take it only to find a relay anew
 	relays map[netip.AddrPort]*relayConn
@@ -81,22 +79,8 @@ type lives struct{ permission, channel time.Duration }
 // tells the address that a client sent to, which several listeners have.
 func (r *relay) serve() error {
 	for _, l := range r.listeners {
-		// Closing the listener ends the server: it needs no Close of its own.
-		if _, err := turn.NewServer(turn.ServerConfig{
-			Realm:              realm,
-			AuthHandler:        r.credentials.authenticate,
-			QuotaHandler:       r.underQuota,
-			EventHandler:       l.events(),
-			PermissionTimeout:  r.lives.permission,
-			ChannelBindTimeout: r.lives.channel,
-			LoggerFactory:      &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
-			PacketConnConfigs: []turn.PacketConnConfig{{
-				PacketConn:            l,
-				RelayAddressGenerator: &generator{relay: r, prefer: l.public, replaces: l.replaces},
-				PermissionHandler:     l.permit,
-			}},
-		}); err != nil {
-			return fmt.Errorf("turn server: %w", err)
+		if err := l.serve(l); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
 
@@ -21,22 +20,9 @@ import (
 // forged address.
 type listener struct {
 	*udpbatch.Conn
-	relay  *relay
-	public netip.Addr // the address members know it by
-
-	// The reader owns these.
-	batch   *udpbatch.Batch // being taken apart, or nil
-	flows   flows
-	request []byte // what pion/turn has just read
-
+	*front
+	batch  *udpbatch.Batch // being taken apart, or nil; the reader's
 	unread unread
-
-	mu          sync.RWMutex // guards allocations
-	allocations map[netip.AddrPort]*allocation
-
-	end  sync.Once
-	done chan struct{} // closed when pion/turn reads no more
-	err  error         // then: why
 }
 
 // maxReadErrors in a row are taken for passing ones.
@@ -97,15 +83,7 @@ func (r *relay) openAll(port uint16) error {
 
 func newListener(r *relay, conn *udpbatch.Conn, public netip.Addr) *listener {
 	conn.SetBuffers(socketBuffer)
-	l := &listener{
-		Conn: conn, relay: r, public: public,
-		allocations: make(map[netip.AddrPort]*allocation),
-		done:        make(chan struct{}),
-	}
-	for i := range l.flows.all {
-		l.flows.all[i].outgoing = outgoing{drops: r.drops, run: udpbatch.NewRun()}
-	}
-	return l
+	return &listener{Conn: conn, front: newFront(r, public, conn)}
 }
 
 // bindAddrs says which local address stands for each public one. host is what
@@ -140,10 +118,7 @@ func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		if l.batch == nil {
 			if err := l.read(); err != nil {
-				l.end.Do(func() {
-					l.err = err
-					close(l.done)
-				})
+				l.finish(err)
 				return 0, nil, err
 			}
 		}
@@ -156,9 +131,7 @@ func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 		case isChannelData(d):
 			l.forward(d, from)
 		default:
-			l.flows.end()
-			l.request = p[:copy(p, d)]
-			return len(l.request), net.UDPAddrFromAddrPort(from), nil
+			return l.hand(p, d), net.UDPAddrFromAddrPort(from), nil
 		}
 	}
 }
@@ -181,23 +154,12 @@ func (l *listener) read() (err error) {
 // WriteTo is for pion/turn. It counts what a stranger may provoke against the
 // source's limit, and what is relayed to a client against its member's.
 func (l *listener) WriteTo(p []byte, to net.Addr) (int, error) {
-	switch {
-	case toStranger(p):
-		if !l.relay.mayAsk(addrPort(to).Addr()) {
-			l.relay.drops.strangers.Add(1)
-			return len(p), nil
-		}
-		forbid(p)
-	case isRelayed(p):
-		a := l.allocation(addrPort(to))
-		if a == nil {
-			break
-		}
-		if !a.share.meter.take(len(p)) {
-			l.relay.drops.overRate.Add(1)
-			return len(p), nil
-		}
-		a.share.traffic.down.add(1, len(p))
+	if toStranger(p) && !l.relay.mayAsk(addrPort(to).Addr()) {
+		l.relay.drops.strangers.Add(1)
+		return len(p), nil
+	}
+	if !l.passes(p, addrPort(to)) {
+		return len(p), nil
 	}
 	return l.UDPConn.WriteTo(p, to)
 }

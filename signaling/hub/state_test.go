@@ -76,7 +76,7 @@ func TestStateSurvivesKill(t *testing.T) {
 		t.Fatalf("hub process said %q: %v", line, err)
 	}
 
-	child := &testHub{Hub: &Hub{link: link, listener: fakeListener{link}}}
+	child := &testHub{Hub: &Hub{link: link, listener: &switchboard{Listener: fakeListener{link}}}}
 	network := config.NewNetworkKey()
 	keeper, other := newAdmin(t, network, 1), newMember(t, network, 2)
 	ck := connect(t, child, keeper)

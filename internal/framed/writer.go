@@ -1,0 +1,130 @@
+package framed
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+const (
+	// maxWait is how long a message waits for the stream at most. Who sends packets
+	// has to learn that they are too many, and a tunnel that is seconds behind is of
+	// no use; a loss that the stream makes good takes a round trip or two.
+	maxWait = 100 * time.Millisecond
+
+	// maxQueue bounds what waits, in bytes, where much comes at once.
+	maxQueue = 1 << 20
+
+	// maxWrite is how much goes at a time: two records of TLS. What is written has
+	// left the queue, and cannot be dropped any more.
+	maxWrite = 32 << 10
+)
+
+// Writer puts messages on a stream, many at a time. It never blocks who sends:
+// what has waited too long is dropped, oldest first. Send is safe for concurrent
+// use.
+type Writer struct {
+	to    io.Writer
+	ready chan struct{} // something waits
+
+	mu      sync.Mutex // guards all below
+	queue   []byte     // messages, one after the other
+	head    int        // of queue is gone
+	waiting []message  // their lengths
+	gone    int        // of waiting
+	dropped uint64
+}
+
+type message struct {
+	size int // padded
+	at   time.Time
+}
+
+// NewWriter returns a Writer. Nothing leaves before Run.
+func NewWriter(to io.Writer) *Writer { return &Writer{to: to, ready: make(chan struct{}, 1)} }
+
+// Send has a message sent, that may be in two pieces, and keeps neither. It
+// reports false for one that was dropped.
+func (w *Writer) Send(head, rest []byte) bool {
+	n := len(head) + len(rest)
+	padded := (n + 3) &^ 3
+	w.mu.Lock()
+	if padded > MaxMessage || len(w.queue)-w.head+padded > maxQueue {
+		w.dropped++
+		w.mu.Unlock()
+		return false
+	}
+	w.queue = append(append(w.queue, head...), rest...)
+	w.queue = append(w.queue, zeros[:padded-n]...)
+	w.waiting = append(w.waiting, message{padded, time.Now()})
+	first := len(w.waiting)-w.gone == 1
+	w.mu.Unlock()
+	if first {
+		select {
+		case w.ready <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+var zeros [3]byte
+
+// Dropped is how many messages were.
+func (w *Writer) Dropped() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dropped
+}
+
+// Run writes until done is closed, which returns nil, or the stream breaks.
+func (w *Writer) Run(done <-chan struct{}) error {
+	out := make([]byte, 0, maxWrite)
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-w.ready:
+		}
+		for out = w.take(out[:0], time.Now()); len(out) > 0; out = w.take(out[:0], time.Now()) {
+			if _, err := w.to.Write(out); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take moves what is to be written next to out.
+func (w *Writer) take(out []byte, now time.Time) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from := w.head
+	for w.gone < len(w.waiting) && now.Sub(w.waiting[w.gone].at) > maxWait {
+		from += w.waiting[w.gone].size
+		w.gone++
+		w.dropped++
+	}
+	w.head = from
+	for w.gone < len(w.waiting) && w.head+w.waiting[w.gone].size-from <= maxWrite {
+		w.head += w.waiting[w.gone].size
+		w.gone++
+	}
+	out = append(out, w.queue[from:w.head]...)
+	w.compact()
+	return out
+}
+
+// compact gives room that is gone to what is to come, when that is about half: so
+// that each byte is moved once. A burst's memory is not kept.
+func (w *Writer) compact() {
+	switch {
+	case w.gone == len(w.waiting) && cap(w.queue) > 2*maxWrite:
+		w.queue, w.waiting = nil, nil
+	case 2*w.head < len(w.queue):
+		return
+	default:
+		w.queue = w.queue[:copy(w.queue, w.queue[w.head:])]
+		w.waiting = w.waiting[:copy(w.waiting, w.waiting[w.gone:])]
+	}
+	w.head, w.gone = 0, 0
+}
