@@ -12,7 +12,7 @@ import (
 func newTestChecks() (s *checks, host, relay *conn) {
 	s = newChecks("ours", func() {}, func(*Relay, netip.AddrPort) {})
 	host = &conn{mux: newMux(nil, nil), checks: s, id: "host", local: netip.MustParseAddrPort("192.0.2.1:1"), priority: priority(prefHost, 1)}
-	relay = &conn{mux: newMux(nil, nil), checks: s, id: "relay", local: netip.MustParseAddrPort("203.0.113.1:2"), priority: priority(prefRelayed, 1), relay: &Relay{}}
+	relay = &conn{mux: newMux(nil, nil), checks: s, id: "relay", local: netip.MustParseAddrPort("203.0.113.1:2"), priority: priority(prefRelayed, 1), relay: &Relay{server: &server{}}}
 	s.addConn(host)
 	s.addConn(relay)
 	return s, host, relay

@@ -41,6 +41,16 @@ func (c choice) relays() (n int) {
 	return n
 }
 
+// burden orders pairs before anything that is measured: fewer relays come first, and
+// among as many those that our side reaches over UDP.
+func (c choice) burden() int {
+	n := 2 * c.relays()
+	if c.key.conn.relay != nil && c.key.conn.relay.server.stream != nil {
+		n++
+	}
+	return n
+}
+
 // direct says that neither end of the pair is a relay.
 func (c choice) direct() bool { return c.relays() == 0 }
 
@@ -55,8 +65,8 @@ func (k pairKey) path() Path {
 // beats says that c is worth a move of the path away from d: it leads through
 // fewer relays, or through as many in clearly less time.
 func (c choice) beats(d choice) bool {
-	if c.relays() != d.relays() {
-		return c.relays() < d.relays()
+	if c.burden() != d.burden() {
+		return c.burden() < d.burden()
 	}
 	return c.cost+c.margin(d) <= d.cost
 }
@@ -70,8 +80,8 @@ func (c choice) margin(d choice) time.Duration {
 // leads says that c, to which the path has moved from d, is still worth it. It takes
 // half of what the move took, so that the path does not go to and fro.
 func (c choice) leads(d choice) bool {
-	if c.relays() != d.relays() {
-		return c.relays() < d.relays()
+	if c.burden() != d.burden() {
+		return c.burden() < d.burden()
 	}
 	return c.cost+c.margin(d)/2 <= d.cost
 }
@@ -86,7 +96,7 @@ func (c choice) returns(d choice) bool {
 // equally good ones is stable. Relayed ones are ordered by their round trip,
 // which is the sum of all legs.
 func (c choice) compare(d choice) int {
-	by := cmp.Compare(d.relays(), c.relays())
+	by := cmp.Compare(d.burden(), c.burden())
 	if by == 0 && !c.direct() {
 		by = cmp.Compare(d.cost, c.cost)
 	}

@@ -14,7 +14,7 @@ func TestChoiceAmongRelayedPairs(t *testing.T) {
 	const ms = time.Millisecond
 	now := time.Unix(1000, 0)
 	s, host, relay := newTestChecks()
-	other := &conn{mux: newMux(nil, nil), checks: s, id: "other", local: netip.MustParseAddrPort("203.0.113.2:2"), priority: priority(prefRelayed, 9), relay: &Relay{}}
+	other := &conn{mux: newMux(nil, nil), checks: s, id: "other", local: netip.MustParseAddrPort("203.0.113.2:2"), priority: priority(prefRelayed, 9), relay: &Relay{server: &server{}}}
 	s.addConn(other)
 	behind, theirs := netip.MustParseAddrPort("198.51.100.1:1"), netip.MustParseAddrPort("203.0.113.1:9")
 	s.announce(theirs, Relayed, priority(prefRelayed, 9))

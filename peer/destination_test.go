@@ -197,7 +197,7 @@ func TestChannel(t *testing.T) {
 // newBenchRelay returns a relay with one bound channel, whose packets go nowhere.
 func newBenchRelay() (*Underlay, *Relay, netip.AddrPort) {
 	u := NewUnderlay(UnderlayConfig{Port: 1, Socket: socketFunc(func([]byte, netip.Addr, netip.AddrPort) error { return nil })})
-	s := newServer(u, hubAddr)
+	s := newServer(u, Server{Addr: hubAddr})
 	r := newRelay(s, newTURNClient(u.socket, hubAddr, "", ""), netip.MustParseAddrPort("203.0.113.1:5000"), nil)
 	s.relay.Store(r)
 	s.client.Store(r.client)

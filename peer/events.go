@@ -108,7 +108,7 @@ func (c choice) place() string {
 		return "direct at " + c.key.remote.String()
 	}
 	if r := c.key.conn.relay; r != nil {
-		return fmt.Sprintf("relayed by %s to %s", r.server.addr, c.key.remote)
+		return fmt.Sprintf("relayed by %s to %s", r.server, c.key.remote)
 	}
 	return "relayed at " + c.key.remote.String()
 }

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -26,7 +27,9 @@ func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 	}
 	all = true
 	asked := false
-	order := slices.SortedFunc(maps.Keys(u.found), func(a, b *server) int { return a.addr.Compare(b.addr) })
+	order := slices.SortedFunc(maps.Keys(u.found), func(a, b *server) int {
+		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.String(), b.String()))
+	})
 	for _, s := range order {
 		f := u.found[s]
 		all = all && f.probed && f.settled
@@ -44,7 +47,7 @@ func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 		}
 	}
 	for _, s := range order {
-		if r := u.found[s].relay; r != nil {
+		if r := u.found[s].relay; r != nil && (s.stream == nil || u.streaming) {
 			add(Candidate{Type: Relayed, Addr: r.addr, Base: r.addr, Relay: r})
 		}
 	}

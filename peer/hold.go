@@ -62,6 +62,7 @@ type standing struct {
 	failed    bool      // no allocation was to be had
 	allocated bool      // there is one
 	busy      bool      // it carries a tunnel
+	open      bool      // of a stream: it is to be
 	ahead     time.Time // better than a held one since; zero: it is not
 }
 
@@ -125,28 +126,51 @@ func hold(all []*standing, now time.Time) {
 	}
 }
 
-// hold has the allocations kept that are worth it.
-func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) {
+// class is what of servers does not stand in for each other: by which address family
+// the relay sends, and whether it is reached by a stream.
+type class struct{ ipv4, stream bool }
+
+func (s *server) class() class {
+	if s.stream != nil {
+		return class{!s.ipv6, true}
+	}
+	return class{s.addr.Addr().Is4(), false}
+}
+
+// hold has the allocations kept that are worth it. again is when to call it anew; 0:
+// when something happens.
+func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) (again time.Duration) {
 	now := time.Now()
-	families := make(map[bool][]*standing)
+	classes := make(map[class][]*standing)
+	var udp []*standing
 	for s, h := range running {
 		r, t := s.relay.Load(), s.trouble.Load()
 		h.standing = standing{
 			server: s, measure: s.probe.measured(), held: h.stop != nil, ahead: h.ahead,
 			failed: t != nil && (h.held || now.Sub(t.at) < forgetAfter), allocated: r != nil, busy: r != nil && r.carries(now),
 		}
-		is4 := s.addr.Addr().Is4()
-		families[is4] = append(families[is4], &h.standing)
+		classes[s.class()] = append(classes[s.class()], &h.standing)
+		if s.stream == nil {
+			udp = append(udp, &h.standing)
+		}
 	}
-	for _, all := range families {
-		hold(all, now)
+	streaming, again := needsStreams(udp, u.streams(), now.Sub(u.start))
+	for class, all := range classes {
+		if class.stream {
+			holdStreams(all, streaming)
+		} else {
+			hold(all, now)
+		}
 	}
 	for _, h := range running {
+		h.server.setOpen(h.open)
 		h.set(ctx, h.held)
 		if !h.held && (h.rtt > 0 || h.silent) {
 			u.settle(h.server) // no relay is on its way
 		}
 	}
+	u.setStreams(streaming)
+	return again
 }
 
 // holding is a server as Run's goroutine knows it.
@@ -178,7 +202,7 @@ func (h *holding) set(ctx context.Context, held bool) {
 
 // RelayState is a server in use, as it stands.
 type RelayState struct {
-	Server netip.AddrPort
+	Server string         // its address, or its stream's URL
 	Addr   netip.AddrPort // relayed address; zero: no allocation
 	RTT    time.Duration  // smoothed; 0: it never answered
 	Silent bool           // it does not answer now
@@ -186,12 +210,16 @@ type RelayState struct {
 	Err    error          // why the newest try for one failed
 }
 
-// Relays says how the servers in use stand, by address.
+// Relays says how the servers in use stand, by name: those over streams while these
+// are of use.
 func (u *Underlay) Relays() []RelayState {
 	var all []RelayState
-	for addr, s := range *u.servers.Load() {
+	for _, s := range u.allServers() {
+		if s.stream != nil && !s.open.Load() {
+			continue
+		}
 		way := s.probe.measured()
-		state := RelayState{Server: addr, RTT: way.rtt, Silent: way.silent, Held: s.held.Load()}
+		state := RelayState{Server: s.String(), RTT: way.rtt, Silent: way.silent, Held: s.held.Load()}
 		if r := s.relay.Load(); r != nil {
 			state.Addr = r.addr
 		}
@@ -200,6 +228,6 @@ func (u *Underlay) Relays() []RelayState {
 		}
 		all = append(all, state)
 	}
-	slices.SortFunc(all, func(a, b RelayState) int { return a.Server.Compare(b.Server) })
+	slices.SortFunc(all, func(a, b RelayState) int { return cmp.Compare(a.Server, b.Server) })
 	return all
 }

@@ -184,9 +184,9 @@ func TestRefusingServerLeavesItsPlace(t *testing.T) {
 	inLab(t, func(l *lab) {
 		n := public(l)
 		far, farther := l.otherTURN("203.0.113.2"), l.otherTURN("203.0.113.3")
-		n.underlay.SetServers([]Server{{far, "nobody", "secret"}, {farther, "u", "secret"}, {hubAddr, "", ""}})
+		n.underlay.SetServers([]Server{{Addr: far, Username: "nobody", Password: "secret"}, {Addr: farther, Username: "u", Password: "secret"}, {Addr: hubAddr, Username: "", Password: ""}})
 		l.until(2*time.Second, "one is held", func() bool { return n.held()[farther] != nil })
-		n.underlay.SetServers([]Server{{far, "u", "secret"}, {farther, "u", "secret"}, {hubAddr, "", ""}})
+		n.underlay.SetServers([]Server{{Addr: far, Username: "u", Password: "secret"}, {Addr: farther, Username: "u", Password: "secret"}, {Addr: hubAddr, Username: "", Password: ""}})
 		l.until(2*time.Second, "two are held", func() bool { return len(n.held()) == 2 })
 	})
 }

@@ -2,7 +2,6 @@ package peer
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -26,7 +25,7 @@ const failedAfter = 7
 // Pair is a candidate pair, as its checks stand.
 type Pair struct {
 	Local, Remote Endpoint
-	Relay         netip.AddrPort // the server of our relay that it leads through; zero: none
+	Relay         string // the server of our relay that it leads through; "": none
 	State         PairState
 	RTT           time.Duration // of the newest answer; zero: there was none
 	Loss          *float64      // share of probes without an answer, where that is measured
@@ -95,7 +94,7 @@ func (s *checks) rowLocked(k pairKey, p *pair, path pairKey, now time.Time) Pair
 		Chosen: k == path, Nominated: k == s.selected,
 	}
 	if r := k.conn.relay; r != nil {
-		row.Local.Type, row.Relay = Relayed, r.server.addr
+		row.Local.Type, row.Relay = Relayed, r.server.String()
 	}
 	if a, ok := s.announced[k.remote]; ok {
 		row.Remote.Type = a.typ

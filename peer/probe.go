@@ -195,7 +195,7 @@ func (s *server) ask(ctx context.Context) (reflexive, bool) {
 			s.probe.silent()
 			signal(s.underlay.reconcile)
 		}
-		if err := s.underlay.socket.SendTo(s.probe.request(try).Raw, zeroAddr, s.addr); err != nil {
+		if err := s.socket.SendTo(s.probe.request(try).Raw, zeroAddr, s.addr); err != nil {
 			s.underlay.drops.unsent.Add(1)
 		}
 	})

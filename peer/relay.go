@@ -84,15 +84,22 @@ func newRelay(s *server, client *turnClient, addr netip.AddrPort, old *Relay) *R
 // Addr is the relayed address: what a peer sends to.
 func (r *Relay) Addr() netip.AddrPort { return r.addr }
 
-// Server is the address of the TURN server.
+// Server is the address of the TURN server; zero where it is reached by a stream.
 func (r *Relay) Server() netip.AddrPort { return r.server.addr }
 
 // Channel returns the channel that the server has bound to the peer's address
 // to: ChannelData with that number, sent to Server from the shared socket,
-// reaches it. While it is false Send reaches it, and brings the binding about. It
-// also says that a tunnel uses the channel, so ask for each batch. It takes no lock
-// and allocates nothing.
+// reaches it. While it is false Send reaches it, and brings the binding about; it
+// stays false where the server is reached by a stream. It also says that a tunnel
+// uses the channel, so ask for each batch. It takes no lock and allocates nothing.
 func (r *Relay) Channel(to netip.AddrPort) (number uint16, ok bool) {
+	if r.server.stream != nil {
+		return 0, false
+	}
+	return r.channel(to)
+}
+
+func (r *Relay) channel(to netip.AddrPort) (number uint16, ok bool) {
 	t := r.table.Load()
 	if t == nil {
 		return 0, false
@@ -120,7 +127,7 @@ func (r *Relay) Send(b []byte, to netip.AddrPort) error {
 	if len(b) > maxRelayed {
 		return errRelayLong
 	}
-	if number, ok := r.Channel(to); ok {
+	if number, ok := r.channel(to); ok {
 		return r.sendChannelData(number, b)
 	}
 	return r.sendUnbound(b, canonical(to))
@@ -232,11 +239,14 @@ func (r *Relay) prolong(ctx context.Context) {
 // a Refresh would be met with silence by some. It returns an error if the relay
 // cannot go on.
 func (r *Relay) verify(ctx context.Context) error {
+	if r.server.cut() {
+		return errRelayLost
+	}
 	addr, err := r.client.allocate(ctx, r.addr)
 	var refusal *stun.TurnError
 	switch {
 	case err == nil && addr == r.addr:
-		r.server.underlay.log.Info("relay made again", "server", r.server.addr, "local", r.addr)
+		r.server.underlay.log.Info("relay made again", "server", r.server, "local", r.addr)
 		r.revive(time.Now())
 		return nil
 	case err == nil:

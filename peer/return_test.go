@@ -234,7 +234,7 @@ func TestSecondRelayIsWarm(t *testing.T) {
 		l.delay(map[netip.Addr]time.Duration{far.Addr(): 20 * time.Millisecond})
 		a, b := symmetric(l), symmetric(l)
 		for _, n := range []*node{a, b} {
-			n.underlay.SetServers([]Server{{far, "u", "secret"}, {hubAddr, "u", "secret"}})
+			n.underlay.SetServers([]Server{{Addr: far, Username: "u", Password: "secret"}, {Addr: hubAddr, Username: "u", Password: "secret"}})
 			l.until(time.Second, "both are held", func() bool { return len(n.held()) == 2 })
 		}
 		k := l.pair(a, b)

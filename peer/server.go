@@ -11,10 +11,12 @@ import (
 	"github.com/pion/stun/v4"
 )
 
-// Server is a STUN and TURN server, over UDP.
+// Server is a STUN and TURN server.
 type Server struct {
-	Addr               netip.AddrPort
-	Username, Password string // TURN credentials (RFC 8489 section 9.2); without: for a server that asks for none, else STUN only
+	Addr               netip.AddrPort // over UDP
+	Username, Password string         // TURN credentials (RFC 8489 section 9.2); without: for a server that asks for none, else STUN only
+	Stream             *Stream        // the way there, if it is not UDP: then there is no Addr
+	IPv6               bool           // of a stream: it is to relay over IPv6, not IPv4
 }
 
 // Waits between two tries for an allocation.
@@ -28,7 +30,13 @@ const (
 // the way to it, and while it is held the allocation. Its goroutines are the
 // Underlay's.
 type server struct {
-	addr     netip.AddrPort
+	addr     netip.AddrPort // zero: there is a stream
+	stream   *Stream        // nil: over UDP
+	ipv6     bool           // of a stream: the family to relay over
+	socket   Socket         // leads there
+	carrier  *streamSocket  // is the socket, if there is a stream
+	open     atomic.Bool    // the stream is to be
+	opened   chan struct{}  // open has changed
 	underlay *Underlay
 	probe    *probe
 	answers  atomic.Uint64              // Binding responses so far
@@ -50,10 +58,31 @@ type trouble struct {
 	at  time.Time
 }
 
-func newServer(u *Underlay, addr netip.AddrPort) *server {
-	return &server{
-		addr: addr, underlay: u, probe: newProbe(),
-		again: make(chan struct{}, 1), verify: make(chan struct{}, 1),
+func newServer(u *Underlay, c Server) *server {
+	s := &server{
+		addr: canonical(c.Addr), stream: c.Stream, ipv6: c.IPv6, socket: u.socket, underlay: u, probe: newProbe(),
+		again: make(chan struct{}, 1), verify: make(chan struct{}, 1), opened: make(chan struct{}, 1),
+	}
+	if s.stream != nil {
+		s.carrier = new(streamSocket)
+		s.addr, s.socket = netip.AddrPort{}, s.carrier
+	}
+	return s
+}
+
+// keep keeps the way to the server until ctx ends.
+func (s *server) keep(ctx context.Context) {
+	if s.stream != nil {
+		s.keepStream(ctx)
+		return
+	}
+	s.keepReflexive(ctx)
+}
+
+// setOpen says whether the stream is to be.
+func (s *server) setOpen(open bool) {
+	if s.open.Swap(open) != open {
+		signal(s.opened)
 	}
 }
 
@@ -147,7 +176,7 @@ func (s *server) keepRelay(ctx context.Context) {
 			s.trouble.Store(&trouble{err, time.Now()})
 			signal(s.underlay.reconcile)
 			s.underlay.settle(s)
-			s.underlay.log.Debug("allocating a relay failed", "server", s.addr, "err", err)
+			s.underlay.log.Debug("allocating a relay failed", "server", s, "err", err)
 			longest := allocateMaxWait
 			if s.underlay.wanted() {
 				longest = allocateHurry
@@ -163,7 +192,7 @@ func (s *server) keepRelay(ctx context.Context) {
 		s.relay.Store(r)
 		signal(s.underlay.reconcile)
 		s.underlay.setRelay(s, r)
-		s.underlay.log.Debug("relay allocated", "server", s.addr, "local", r.addr)
+		s.underlay.log.Debug("relay allocated", "server", s, "local", r.addr)
 		err = r.run(ctx)
 		old = r
 		if r.next.IsValid() {
@@ -173,7 +202,7 @@ func (s *server) keepRelay(ctx context.Context) {
 		s.underlay.setRelay(s, nil)
 		s.client.Store(nil)
 		if err != nil {
-			s.underlay.log.Info("relay lost", "server", s.addr, "local", r.addr, "err", err)
+			s.underlay.log.Info("relay lost", "server", s, "local", r.addr, "err", err)
 		}
 	}
 }
@@ -202,7 +231,8 @@ func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
 		return newRelay(s, old.client, old.next, old), nil
 	}
 	username, password := s.credentials()
-	client := newTURNClient(s.underlay.socket, s.addr, username, password)
+	client := newTURNClient(s.socket, s.addr, username, password)
+	client.ipv6 = !s.class().ipv4
 	var before netip.AddrPort
 	if old != nil {
 		before = old.addr

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -77,9 +78,12 @@ type Underlay struct {
 	mapper *mapper
 
 	reconcile chan struct{}                              // the servers changed, or how they stand
-	servers   atomic.Pointer[map[netip.AddrPort]*server] // immutable; replaced under mu
+	servers   atomic.Pointer[map[netip.AddrPort]*server] // over UDP; immutable, replaced under mu
+	start     time.Time                                  // of Run
 
 	mu        sync.RWMutex // guards all below
+	byStream  map[streamKey]*server
+	streaming bool // relays are reached by streams: UDP leads to none
 	hosts     []netip.Addr
 	observed  netip.Addr // where the hub has seen this node; zero: not known
 	change    change
@@ -99,7 +103,7 @@ type change struct {
 
 // found is what one server has given.
 type found struct {
-	reflexive       reflexive
+	reflexive       reflexive // over UDP
 	relay           *Relay
 	probed, settled bool // the first tries for each are over
 	mangled         bool // datagrams that leave joined do not arrive there
@@ -143,27 +147,33 @@ func (u *Underlay) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	work.Go(func() { u.keepMapping(ctx) })
+	u.start = time.Now()
 	running := make(map[*server]*holding)
+	look := time.NewTimer(0)
+	defer look.Stop()
 	for {
-		servers := *u.servers.Load()
+		servers := u.allServers()
 		for _, s := range servers {
 			if running[s] == nil {
 				h := &holding{standing: standing{server: s}}
 				running[s] = h
 				sctx, stop := context.WithCancel(ctx)
 				h.forget = stop
-				work.Go(func() { s.keepReflexive(sctx) })
+				work.Go(func() { s.keep(sctx) })
 			}
 		}
 		for s, h := range running {
-			if servers[s.addr] != s {
+			if !slices.Contains(servers, s) {
+				h.set(ctx, false) // while its stream is open
 				h.forget()
-				h.set(ctx, false)
 				delete(running, s)
 			}
 		}
-		u.hold(ctx, running)
+		if again := u.hold(ctx, running); again > 0 {
+			look.Reset(again)
+		}
 		select {
+		case <-look.C:
 		case <-ctx.Done():
 			for _, h := range running {
 				h.set(ctx, false)
@@ -276,7 +286,7 @@ func (u *Underlay) wanted() bool {
 // have of it.
 func (u *Underlay) look() {
 	u.mapper.renew()
-	for _, s := range *u.servers.Load() {
+	for _, s := range u.allServers() {
 		s.look()
 	}
 }
@@ -311,35 +321,82 @@ func (u *Underlay) changes() change {
 // node sends to.
 const maxServers = 12
 
-// SetServers replaces the servers in use by the first 12 that can be one. One
-// that stays keeps its allocation, whatever its new credentials: they are for the
-// next one.
+// SetServers replaces the servers in use by the first 12 that can be one, and the
+// first 16 over streams. One that stays keeps its allocation, whatever its new
+// credentials: they are for the next one.
 func (u *Underlay) SetServers(servers []Server) {
 	u.mu.Lock()
 	old, keep := *u.servers.Load(), make(map[netip.AddrPort]*server)
+	oldStreams, keepStreams := u.byStream, make(map[streamKey]*server)
 	for _, c := range servers {
-		addr := canonical(c.Addr)
-		if len(keep) == maxServers || !u.allowed(addr) {
+		addr, stream := canonical(c.Addr), streamKey{c.Stream, c.IPv6}
+		var s *server
+		switch {
+		case c.Stream != nil && len(keepStreams) < maxStreams:
+			s = oldStreams[stream]
+		case c.Stream == nil && len(keep) < maxServers && u.allowed(addr):
+			s = old[addr]
+		default:
 			continue
 		}
-		s := old[addr]
 		if s == nil {
-			s = newServer(u, addr)
-			u.found[s] = found{}
+			s = newServer(u, c)
+			u.found[s] = found{probed: c.Stream != nil, settled: c.Stream != nil} // no stream may be needed
 		}
 		s.setCredentials(c.Username, c.Password)
-		keep[addr] = s
-	}
-	for addr, s := range old {
-		if keep[addr] == nil {
-			delete(u.found, s)
+		if c.Stream != nil {
+			keepStreams[stream] = s
+		} else {
+			keep[addr] = s
 		}
 	}
+	maps.DeleteFunc(u.found, func(s *server, _ found) bool { return keep[s.addr] != s && keepStreams[s.key()] != s })
 	u.servers.Store(&keep)
+	u.byStream = keepStreams
 	u.mu.Unlock()
 	signal(u.reconcile)
 	signal(u.mapper.again)
 	u.notify()
+}
+
+// streamKey is by what a server over a stream is known.
+type streamKey struct {
+	*Stream
+	ipv6 bool
+}
+
+func (s *server) key() streamKey { return streamKey{s.stream, s.ipv6} }
+
+// allServers are those in use.
+func (u *Underlay) allServers() []*server {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return slices.Collect(maps.Keys(u.found))
+}
+
+// streams says whether relays are reached by streams.
+func (u *Underlay) streams() bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.streaming
+}
+
+// setStreams notes whether they are. When UDP leads to a relay again, sessions are
+// made anew without the relays over streams, so that both sides leave those.
+func (u *Underlay) setStreams(streaming bool) {
+	u.mu.Lock()
+	changed, used := u.streaming != streaming, false
+	u.streaming = streaming
+	for s, f := range u.found {
+		used = used || s.stream != nil && f.relay != nil
+	}
+	u.mu.Unlock()
+	switch {
+	case changed && !streaming && used:
+		u.Changed("relays can be reached over UDP again")
+	case changed:
+		u.notify()
+	}
 }
 
 // Drops returns the counters of what was thrown away.

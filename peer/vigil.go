@@ -77,8 +77,12 @@ func (c choice) silent() bool {
 		return false
 	}
 	for s := range *c.key.conn.mux.silent.Load() {
-		own := c.key.conn.relay != nil && c.key.conn.relay.server == s
-		if own || c.remoteType == Relayed && c.key.remote.Addr() == s.addr.Addr() {
+		own := c.key.conn.relay
+		if own != nil && own.server == s {
+			return true
+		}
+		// What is silent over UDP may answer who comes by a stream.
+		if (own == nil || own.server.stream == nil) && c.remoteType == Relayed && c.key.remote.Addr() == s.addr.Addr() {
 			return true
 		}
 	}

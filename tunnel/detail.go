@@ -11,7 +11,7 @@ import (
 type PairStatus struct {
 	Local      EndpointStatus `json:"local"`
 	Remote     EndpointStatus `json:"remote"`
-	Relay      string         `json:"relay"`  // ip:port of the server whose relay is the local end; "": none
+	Relay      string         `json:"relay"`  // the server whose relay is the local end, as in self.relays; "": none
 	State      peer.PairState `json:"state"`  // waiting, in-progress, succeeded, failed: RFC 8445 section 6.1.2.6
 	RTT        *float64       `json:"rtt_ms"` // null: it never answered
 	Loss       *float64       `json:"loss"`   // share of the probes; null: not measured
@@ -70,9 +70,7 @@ func pairStatus(p peer.Pair) PairStatus {
 		RTT: milliseconds(p.RTT), Loss: p.Loss, LastAnswer: when(p.Answered),
 		Chosen: p.Chosen, Nominated: p.Nominated, Suspect: p.Suspect,
 	}
-	if p.Relay.IsValid() {
-		s.Relay = p.Relay.String()
-	}
+	s.Relay = p.Relay
 	return s
 }
 

@@ -108,7 +108,7 @@ func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 
 // RelayStatus is a relay that this machine may use.
 type RelayStatus struct {
-	Server  string   `json:"server"`  // ip:port
+	Server  string   `json:"server"`  // ip:port, or the URI of one that is reached by a stream
 	Address string   `json:"address"` // what peers send to: ip:port; "" without an allocation
 	RTT     *float64 `json:"rtt_ms"`  // to the server; null: it never answered
 	Held    bool     `json:"held"`    // an allocation is kept there, or tried for
@@ -118,7 +118,7 @@ type RelayStatus struct {
 func relayStatus(relays []peer.RelayState) []RelayStatus {
 	list := []RelayStatus{}
 	for _, r := range relays {
-		s := RelayStatus{Server: r.Server.String(), RTT: milliseconds(r.RTT), Held: r.Held}
+		s := RelayStatus{Server: r.Server, RTT: milliseconds(r.RTT), Held: r.Held}
 		if r.Addr.IsValid() {
 			s.Address = r.Addr.String()
 		}

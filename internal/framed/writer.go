@@ -2,6 +2,7 @@ package framed
 
 import (
 	"io"
+	"net"
 	"sync"
 	"time"
 )
@@ -18,6 +19,10 @@ const (
 	// maxWrite is how much goes at a time: two records of TLS. What is written has
 	// left the queue, and cannot be dropped any more.
 	maxWrite = 32 << 10
+
+	// writeTimeout is how long a write may take: who takes nothing for so long is
+	// gone.
+	writeTimeout = 10 * time.Second
 )
 
 // Writer puts messages on a stream, many at a time. It never blocks who sends:
@@ -77,9 +82,11 @@ func (w *Writer) Dropped() uint64 {
 	return w.dropped
 }
 
-// Run writes until done is closed, which returns nil, or the stream breaks.
+// Run writes until done is closed, which returns nil, or the stream breaks: a net.Conn
+// that takes nothing for 10 s does.
 func (w *Writer) Run(done <-chan struct{}) error {
 	out := make([]byte, 0, maxWrite)
+	conn, deadlines := w.to.(net.Conn)
 	for {
 		select {
 		case <-done:
@@ -87,6 +94,11 @@ func (w *Writer) Run(done <-chan struct{}) error {
 		case <-w.ready:
 		}
 		for out = w.take(out[:0], time.Now()); len(out) > 0; out = w.take(out[:0], time.Now()) {
+			if deadlines {
+				if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+					return err
+				}
+			}
 			if _, err := w.to.Write(out); err != nil {
 				return err
 			}

@@ -51,6 +51,7 @@ func newFront(r *relay, public netip.Addr, to sender) *front {
 // needs no Close of its own.
 func (f *front) serve(from net.PacketConn) error {
 	r := f.relay
+	_, stream := from.(*stream)
 	if _, err := turn.NewServer(turn.ServerConfig{
 		Realm:              realm,
 		AuthHandler:        r.credentials.authenticate,
@@ -58,7 +59,10 @@ func (f *front) serve(from net.PacketConn) error {
 		EventHandler:       f.events(),
 		PermissionTimeout:  r.lives.permission,
 		ChannelBindTimeout: r.lives.channel,
-		LoggerFactory:      &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
+		// Over which family a stream comes says nothing of what its client wants to
+		// reach: IPv4, unless it asks for IPv6 (RFC 8656 section 7.2).
+		StrictAddressFamily: stream,
+		LoggerFactory:       &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
 		PacketConnConfigs: []turn.PacketConnConfig{{
 			PacketConn:            from,
 			RelayAddressGenerator: &generator{relay: r, prefer: f.public, replaces: f.replaces},

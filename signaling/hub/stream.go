@@ -30,15 +30,8 @@ type stream struct {
 	proven bool // there has been an allocation; the reader's
 }
 
-const (
-	// streamWrite is how long a write may take: a client that takes nothing for so
-	// long is gone.
-	streamWrite = 10 * time.Second
-
-	// maxStreams at a time, of all clients together: each has some 60 KiB of
-	// buffers.
-	maxStreams = 4096
-)
+// maxStreams at a time, of all clients together: each has some 60 KiB of buffers.
+const maxStreams = 4096
 
 // serveStream serves a client of the relay until it goes, ctx ends, or it was silent
 // for too long. It closes c.
@@ -53,7 +46,7 @@ func (h *Hub) serveStream(ctx context.Context, transport string, c net.Conn) {
 	framed.Tune(c)
 	client := addrPort(c.RemoteAddr())
 	s := &stream{
-		Conn: c, reader: framed.NewReader(c), writer: framed.NewWriter(deadlined{c}),
+		Conn: c, reader: framed.NewReader(c), writer: framed.NewWriter(c),
 		client: client, addr: net.UDPAddrFromAddrPort(client), timing: h.timing, began: time.Now(),
 	}
 	s.front = newFront(h.relay, h.relay.publicOf(client.Addr()), s)
@@ -74,14 +67,6 @@ func (h *Hub) serveStream(ctx context.Context, transport string, c net.Conn) {
 	writing.Wait()
 	h.drops.unsent.Add(s.writer.Dropped())
 	h.log.Debug("relay client gone", "transport", transport, "remote", client.String(), "err", err)
-}
-
-// deadlined bounds each write.
-type deadlined struct{ net.Conn }
-
-func (c deadlined) Write(b []byte) (int, error) {
-	c.SetWriteDeadline(time.Now().Add(streamWrite))
-	return c.Conn.Write(b)
 }
 
 // publicOf is the hub's address of a client's family, or its first.
