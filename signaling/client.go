@@ -74,7 +74,7 @@ type Client struct {
 	link     atomic.Pointer[link]   // nil: no connection
 	last     atomic.Pointer[string] // the URL that worked last
 
-	netDial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: package net's; for tests
+	netDial dialFunc // nil: package net's; for tests
 }
 
 // link is a connection that the hub has welcomed.

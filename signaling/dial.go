@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -29,71 +30,52 @@ type socket struct {
 // upgrade makes a WebSocket to a URL over an open connection.
 func (c *Client) upgrade(ctx context.Context, raw net.Conn, hub config.HubKey, to string) (*socket, error) {
 	s := &socket{hub: hub}
-	conn, err := c.secure(ctx, raw, to, s)
+	conn, own, err := secure(ctx, raw, hub, to, httpProtocol)
 	if err != nil {
 		return nil, err
+	}
+	s.own = own
+	if s.exporter, err = Exporter(conn); err != nil {
+		return nil, fmt.Errorf("%s: %w", to, err)
 	}
 	header, err := c.earlyHello(conn, s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", to, err)
 	}
-	opened := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-	d := websocket.Dialer{
-		NetDialContext: opened, NetDialTLSContext: opened,
-		HandshakeTimeout: dialTimeout, Subprotocols: []string{Subprotocol},
-		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
-	}
-	ws, resp, err := d.DialContext(ctx, to+Path, header)
-	switch {
-	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
-		return nil, fmt.Errorf("%s answered %q: it is no p2ptun hub, or a proxy stands before it", to, resp.Status)
-	case err != nil:
-		return nil, fmt.Errorf("cannot reach the hub at %s: %w", to, err)
-	case ws.Subprotocol() != Subprotocol:
-		ws.Close()
-		return nil, fmt.Errorf("%s does not speak %s", to, Subprotocol)
-	}
-	s.Conn = ws
-	return s, nil
+	s.Conn, err = upgradeTo(ctx, conn, to+Path, Subprotocol, header)
+	return s, err
 }
 
-// secure makes the TLS session, if the URL asks for one.
-func (c *Client) secure(ctx context.Context, raw net.Conn, to string, s *socket) (net.Conn, error) {
+// secure makes the TLS session, if the URL asks for one, for a protocol. own says
+// that the certificate is the hub's: a stranger is refused before anything is sent.
+func secure(ctx context.Context, raw net.Conn, hub config.HubKey, to, protocol string) (_ net.Conn, own bool, err error) {
 	u, err := url.Parse(to)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if u.Scheme != "wss" {
-		return raw, nil
+		return raw, false, nil
 	}
-	conn := tls.Client(raw, tlsConfig(u.Hostname(), s))
+	conn := tls.Client(raw, &tls.Config{
+		ServerName:         u.Hostname(),
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{protocol},
+		InsecureSkipVerify: true, // not skipped, but done below
+		VerifyConnection: func(cs tls.ConnectionState) (err error) {
+			own, err = checkCertificate(cs.PeerCertificates, hub, u.Hostname(), nil)
+			return err
+		},
+	})
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	var stranger *certificateError
 	switch err := conn.HandshakeContext(ctx); {
 	case errors.As(err, &stranger):
-		return nil, stranger.error
+		return nil, false, stranger.error
 	case err != nil:
-		return nil, fmt.Errorf("cannot reach the hub at %s: %w", to, err)
+		return nil, false, fmt.Errorf("cannot reach the hub at %s: %w", to, err)
 	}
-	if s.exporter, err = Exporter(conn); err != nil {
-		return nil, fmt.Errorf("%s: %w", to, err)
-	}
-	return conn, nil
-}
-
-// tlsConfig notes in s whose certificate it is. A stranger is refused before
-// the hello, which holds the record and the ticket, is sent.
-func tlsConfig(host string, s *socket) *tls.Config {
-	return &tls.Config{
-		ServerName:         host,
-		MinVersion:         tls.VersionTLS13,
-		InsecureSkipVerify: true, // not skipped, but done below
-		VerifyConnection: func(cs tls.ConnectionState) (err error) {
-			s.own, err = checkCertificate(cs.PeerCertificates, s.hub, host, nil)
-			return err
-		},
-	}
+	return conn, own, nil
 }
 
 // earlyHello is the hello as a header, where nobody but the hub can read it: a
@@ -140,6 +122,9 @@ func (c *Client) connect(ctx context.Context, raw net.Conn, hub config.HubKey, t
 	l = &link{conn: s.Conn, local: localAddr(s.Conn), out: make(chan []byte, sendQueue), heard: make(chan struct{}, 1)}
 	if l.welcome, l.rtt, err = c.handshake(s); err != nil {
 		return nil, err
+	}
+	if _, ok := raw.(*proxied); ok {
+		l.local, l.welcome.Observed = netip.Addr{}, "" // the proxy's
 	}
 	return l, nil
 }

@@ -30,7 +30,7 @@ func (c *Client) reach(ctx context.Context) (*link, error) {
 	hub := *c.hub.Load()
 	urls := c.order(hub.URLs)
 	for {
-		raw, to, err := c.open(ctx, urls)
+		raw, to, err := openAny(ctx, urls, c.dial)
 		if err != nil {
 			return nil, err
 		}
@@ -64,9 +64,9 @@ type opened struct {
 	err  error
 }
 
-// open opens a connection to whichever of the URLs answers first; those in front
+// openAny opens a connection to whichever of the URLs answers first; those in front
 // have a start.
-func (c *Client) open(ctx context.Context, urls []string) (net.Conn, string, error) {
+func openAny(ctx context.Context, urls []string, connect func(ctx context.Context, to string) (net.Conn, error)) (net.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // the losers close what they open
 	done := make(chan opened)
@@ -76,7 +76,7 @@ func (c *Client) open(ctx context.Context, urls []string) (net.Conn, string, err
 		begun++
 		pending++
 		go func() {
-			conn, err := c.dial(ctx, to)
+			conn, err := connect(ctx, to)
 			select {
 			case done <- opened{conn, to, err}:
 			case <-ctx.Done():
@@ -124,12 +124,35 @@ func openPause(begun, urls int) time.Duration {
 	return max(redialEvery-time.Duration(urls-1)*nextAfter, nextAfter)
 }
 
-// dial opens a TCP connection to where a URL leads.
+// dial opens a connection to where a URL leads.
 func (c *Client) dial(ctx context.Context, to string) (net.Conn, error) {
+	dial := c.netDial
+	if dial == nil {
+		dial = (&net.Dialer{Control: Burst}).DialContext
+	}
+	return dialURL(ctx, dial, to)
+}
+
+// dialHub is dial for a relay's stream, which the kernel may pace.
+func dialHub(ctx context.Context, to string) (net.Conn, error) {
+	var d net.Dialer
+	return dialURL(ctx, d.DialContext, to)
+}
+
+func dialURL(ctx context.Context, dial dialFunc, to string) (net.Conn, error) {
 	u, err := url.Parse(to)
 	if err != nil {
 		return nil, err
 	}
+	scheme := "https"
+	if u.Scheme == "ws" {
+		scheme = "http"
+	}
+	return dialTCP(ctx, dial, scheme, hostPort(u))
+}
+
+// hostPort is where a hub's URL leads.
+func hostPort(u *url.URL) string {
 	port := u.Port()
 	switch {
 	case port != "":
@@ -138,9 +161,5 @@ func (c *Client) dial(ctx context.Context, to string) (net.Conn, error) {
 	default:
 		port = "80"
 	}
-	dial := c.netDial
-	if dial == nil {
-		dial = (&net.Dialer{Control: Burst}).DialContext
-	}
-	return dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	return net.JoinHostPort(u.Hostname(), port)
 }
