@@ -1,6 +1,9 @@
 package config
 
 import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -8,55 +11,77 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// Relay names a TURN server that is not the hub's: a turn URI (RFC 7065 section
-// 3.1) over UDP, with the credentials in front of the host as in other URIs:
+// Relay names a TURN server that is not the hub's: a turn or turns URI (RFC 7065
+// section 3.1), with the credentials in front of the host as in other URIs, or with
+// the secret that the server shares with whom it trusts to make credentials:
 //
-//	turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp]
+//	turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp][&secret=SECRET]
+//	turns:[USER:PASSWORD@]HOST[:PORT][?secret=SECRET]
 type Relay struct {
 	Host               string // a name, or an address without brackets
 	Port               uint16
-	Username, Password string // empty: the server asks for none
+	Transport          RelayTransport
+	Username, Password string // empty: the server asks for none, or there is a Secret
+	Secret             string // coturn's static-auth-secret; empty: none
 }
 
-// MaxRelays is how many relays a machine may be told to use beside the hub's.
+// RelayTransport is how a TURN server is reached.
+type RelayTransport string
+
+// The transports of RFC 7065 but DTLS.
+const (
+	RelayUDP RelayTransport = "udp"
+	RelayTCP RelayTransport = "tcp"
+	RelayTLS RelayTransport = "tls" // over TCP
+)
+
+// MaxRelays is how many relays a machine may be told to use beside the hub's, and how
+// many the hub may add.
 const MaxRelays = 4
 
 const (
-	defaultRelayPort = 3478 // RFC 7065 section 3.2, for UDP
+	// RFC 7065 section 3.2.
+	defaultRelayPort    = 3478
+	defaultRelayTLSPort = 5349
 
 	maxRelayURI  = 1024 // bytes
 	maxRelayUser = 508  // RFC 8489 section 14.3
 )
 
-var errRelay = errors.New("want turn:USER:PASSWORD@HOST:PORT, over UDP")
+var errRelay = errors.New("want turn:USER:PASSWORD@HOST:PORT, with ?transport=tcp if not over UDP, or turns:… over TLS")
 
 // ParseRelay reads a turn URI. Its errors do not repeat the password.
 func ParseRelay(s string) (Relay, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
+	r := Relay{Transport: RelayUDP}
 	switch {
 	case len(s) > maxRelayURI:
 		return Relay{}, fmt.Errorf("longer than %d bytes: %w", maxRelayURI, errRelay)
 	case !ok:
 		return Relay{}, fmt.Errorf("no turn URI: %w", errRelay)
 	case strings.EqualFold(scheme, "turns"):
-		return Relay{}, fmt.Errorf("relays over TLS are not possible yet: %w", errRelay)
-	case strings.EqualFold(scheme, "stun"):
+		r.Transport = RelayTLS
+	case strings.EqualFold(scheme, "stun"), strings.EqualFold(scheme, "stuns"):
 		return Relay{}, fmt.Errorf("a STUN server does not relay: %w", errRelay)
 	case !strings.EqualFold(scheme, "turn"):
 		return Relay{}, fmt.Errorf("no turn URI: %w", errRelay)
-	case strings.HasPrefix(rest, "//"):
-		return Relay{}, fmt.Errorf("no slashes follow turn: %w", errRelay)
+	}
+	if strings.HasPrefix(rest, "//") {
+		return Relay{}, fmt.Errorf("no slashes follow %s: %w", scheme, errRelay)
 	}
 	rest, query, _ := strings.Cut(rest, "?")
-	if query != "" && !strings.EqualFold(query, "transport=udp") {
-		return Relay{}, fmt.Errorf("relays over anything but UDP are not possible yet: %w", errRelay)
+	if err := r.setQuery(query); err != nil {
+		return Relay{}, err
 	}
-	var r Relay
 	host := rest
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		host = rest[i+1:]
+		if r.Secret != "" {
+			return Relay{}, errors.New("a user and a secret: the user is made of the secret, so give one of them")
+		}
 		if err := r.setCredentials(rest[:i]); err != nil {
 			return Relay{}, err
 		}
@@ -65,6 +90,32 @@ func ParseRelay(s string) (Relay, error) {
 		return Relay{}, err
 	}
 	return r, nil
+}
+
+// setQuery reads what follows the question mark.
+func (r *Relay) setQuery(query string) error {
+	for _, part := range strings.Split(query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		switch tls := r.Transport == RelayTLS; {
+		case part == "":
+		case strings.EqualFold(name, "secret"):
+			var err error
+			if r.Secret, err = url.PathUnescape(value); err != nil || r.Secret == "" {
+				return fmt.Errorf("the secret is empty, or its %% is not followed by two hexadecimal digits: %w", errRelay)
+			}
+		case !strings.EqualFold(name, "transport"):
+			return fmt.Errorf("no turn URI has %q: %w", name, errRelay)
+		case strings.EqualFold(value, "tcp"):
+			if !tls {
+				r.Transport = RelayTCP
+			}
+		case strings.EqualFold(value, "udp") && tls:
+			return fmt.Errorf("DTLS is not possible: leave out transport=udp: %w", errRelay)
+		case !strings.EqualFold(value, "udp"):
+			return fmt.Errorf("transport %q: %w", value, errRelay)
+		}
+	}
+	return nil
 }
 
 func (r *Relay) setCredentials(s string) (err error) {
@@ -84,7 +135,7 @@ func (r *Relay) setCredentials(s string) (err error) {
 }
 
 func (r *Relay) setHost(s string) error {
-	host, port := s, strconv.Itoa(defaultRelayPort)
+	host, port := s, strconv.Itoa(r.defaultPort())
 	switch bracketed := strings.HasPrefix(s, "["); {
 	case bracketed && strings.HasSuffix(s, "]"):
 		host = s[1 : len(s)-1]
@@ -113,14 +164,61 @@ func isHostName(s string) bool {
 	return s != "" && len(s) <= 253 && strings.Trim(s, letters) == "" && !strings.HasPrefix(s, ".") && !strings.HasPrefix(s, "-")
 }
 
-// URI is what ParseRelay takes, password included.
+func (r Relay) defaultPort() int {
+	if r.Transport == RelayTLS {
+		return defaultRelayTLSPort
+	}
+	return defaultRelayPort
+}
+
+// URI is what ParseRelay takes, password and secret included.
 func (r Relay) URI() string {
 	credentials := ""
 	if r.Username != "" {
 		credentials = escapeRelay(r.Username) + ":" + escapeRelay(r.Password) + "@"
 	}
-	return "turn:" + credentials + net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port)))
+	uri := r.uri(credentials)
+	switch {
+	case r.Secret == "":
+		return uri
+	case r.Transport == RelayTCP:
+		return uri + "&secret=" + escapeRelay(r.Secret)
+	}
+	return uri + "?secret=" + escapeRelay(r.Secret)
+}
+
+// Name is the URI of RFC 7065, without credentials: for people to read.
+func (r Relay) Name() string { return r.uri("") }
+
+func (r Relay) uri(credentials string) string {
+	scheme, query := "turn:", ""
+	switch r.Transport {
+	case RelayTLS:
+		scheme = "turns:"
+	case RelayTCP:
+		query = "?transport=tcp"
+	}
+	return scheme + credentials + net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))) + query
 }
 
 // escapeRelay leaves nothing unescaped that means something in a turn URI.
 func escapeRelay(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// relaySecretLife is for how long a user that is made of a secret is good, at least:
+// an allocation lasts no longer, and who makes it could as well make another.
+const relaySecretLife = 30 * 24 * time.Hour
+
+// Credentials are the user and the password to ask the server with now. Of a secret
+// they are made as servers agree on that have one (a draft of RFC 7635's time, "A REST
+// API For Access To TURN Services"): the user is when it ends, the password a MAC of
+// it. They change once in 30 days.
+func (r Relay) Credentials(now time.Time) (username, password string) {
+	if r.Secret == "" {
+		return r.Username, r.Password
+	}
+	const life = int64(relaySecretLife / time.Second)
+	username = strconv.FormatInt((now.Unix()/life+2)*life, 10) + ":p2ptun"
+	mac := hmac.New(sha1.New, []byte(r.Secret))
+	mac.Write([]byte(username))
+	return username, base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}

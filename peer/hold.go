@@ -59,11 +59,13 @@ type standing struct {
 	server *server
 	measure
 	held      bool
-	failed    bool      // no allocation was to be had
-	allocated bool      // there is one
-	busy      bool      // it carries a tunnel
-	open      bool      // of a stream: it is to be
-	ahead     time.Time // better than a held one since; zero: it is not
+	failed    bool // no allocation was to be had
+	allocated bool // there is one
+	busy      bool // it carries a tunnel
+	open      bool // of a stream: it is to be
+
+	age   time.Duration // how long the server has been in use
+	ahead time.Time     // better than a held one since; zero: it is not
 }
 
 // ready says that the relay works, as far as is known.
@@ -147,14 +149,17 @@ func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) (agai
 		r, t := s.relay.Load(), s.trouble.Load()
 		h.standing = standing{
 			server: s, measure: s.probe.measured(), held: h.stop != nil, ahead: h.ahead,
-			failed: t != nil && (h.held || now.Sub(t.at) < forgetAfter), allocated: r != nil, busy: r != nil && r.carries(now),
+			failed: t != nil && (h.held || now.Sub(t.at) < forgetAfter), allocated: r != nil, busy: r != nil && r.carries(now), age: now.Sub(s.since),
 		}
 		classes[s.class()] = append(classes[s.class()], &h.standing)
 		if s.stream == nil {
 			udp = append(udp, &h.standing)
 		}
 	}
-	streaming, again := needsStreams(udp, u.streams(), now.Sub(u.start))
+	streaming := false
+	if len(udp) < len(running) {
+		streaming, again = needsStreams(udp, u.streams())
+	}
 	for class, all := range classes {
 		if class.stream {
 			holdStreams(all, streaming)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// streamsAfter is how long no server answers over UDP before streams are tried, at
-// the start.
+// streamsAfter is how long a server that was never heard of may take to answer over
+// UDP before streams are tried.
 const streamsAfter = 250 * time.Millisecond
 
 // holdStreams chooses, among streams to servers that relay for one address family,
@@ -42,21 +42,21 @@ func (s *standing) streamCost() time.Duration { return s.cost() + s.server.strea
 
 // needsStreams says whether streams are wanted: no relay is to be had over UDP, and
 // none is on its way. again is when to look anew; 0: when something happens.
-func needsStreams(udp []*standing, streaming bool, since time.Duration) (needs bool, again time.Duration) {
+func needsStreams(udp []*standing, streaming bool) (needs bool, again time.Duration) {
 	coming := false
 	for _, s := range udp {
-		if s.ready() {
+		switch {
+		case s.ready():
 			return false, 0
+		case s.silent || s.failed:
+		case s.rtt > 0:
+			coming = true
+		case s.age < streamsAfter:
+			again = max(again, streamsAfter-s.age)
 		}
-		coming = coming || s.rtt > 0 && !s.silent && !s.failed
 	}
-	switch {
-	case streaming:
+	if streaming || !coming && again == 0 {
 		return true, 0
-	case coming:
-		return false, 0
-	case slices.ContainsFunc(udp, func(s *standing) bool { return !s.silent && !s.failed }) && since < streamsAfter:
-		return false, streamsAfter - since
 	}
-	return true, 0
+	return false, again
 }

@@ -37,6 +37,7 @@ type server struct {
 	carrier  *streamSocket  // is the socket, if there is a stream
 	open     atomic.Bool    // the stream is to be
 	opened   chan struct{}  // open has changed
+	since    time.Time      // it has been in use
 	underlay *Underlay
 	probe    *probe
 	answers  atomic.Uint64              // Binding responses so far
@@ -60,7 +61,7 @@ type trouble struct {
 
 func newServer(u *Underlay, c Server) *server {
 	s := &server{
-		addr: canonical(c.Addr), stream: c.Stream, ipv6: c.IPv6, socket: u.socket, underlay: u, probe: newProbe(),
+		addr: canonical(c.Addr), stream: c.Stream, ipv6: c.IPv6, socket: u.socket, underlay: u, probe: newProbe(), since: time.Now(),
 		again: make(chan struct{}, 1), verify: make(chan struct{}, 1), opened: make(chan struct{}, 1),
 	}
 	if s.stream != nil {

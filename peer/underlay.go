@@ -79,7 +79,6 @@ type Underlay struct {
 
 	reconcile chan struct{}                              // the servers changed, or how they stand
 	servers   atomic.Pointer[map[netip.AddrPort]*server] // over UDP; immutable, replaced under mu
-	start     time.Time                                  // of Run
 
 	mu        sync.RWMutex // guards all below
 	byStream  map[streamKey]*server
@@ -147,7 +146,6 @@ func (u *Underlay) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	work.Go(func() { u.keepMapping(ctx) })
-	u.start = time.Now()
 	running := make(map[*server]*holding)
 	look := time.NewTimer(0)
 	defer look.Stop()

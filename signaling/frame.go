@@ -129,6 +129,7 @@ const (
 type Credentials struct {
 	Servers  []netip.AddrPort `json:"servers,omitempty"` // STUN and TURN over UDP
 	STUN     []netip.AddrPort `json:"stun,omitempty"`    // STUN alone, at other ports
+	Relays   []string         `json:"relays,omitempty"`  // other TURN servers, each with credentials of its own: see config.ParseRelay
 	Username string           `json:"username,omitempty"`
 	Password string           `json:"password,omitempty"`
 	Expires  int64            `json:"expires,omitempty"` // Unix seconds

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gorilla/websocket"
@@ -92,6 +93,22 @@ func (w RelayWay) over(ctx context.Context, raw net.Conn, hub config.HubKey, to 
 		return nil, err
 	}
 	return Stream(ws), nil
+}
+
+// DialRelay opens a stream to a TURN server that is not a hub's, through a proxy if
+// the environment names one. Under TLS its certificate has to be for its name, and one
+// that this machine trusts. It may be called from any goroutine.
+func DialRelay(ctx context.Context, r config.Relay) (net.Conn, error) {
+	conn, err := DialTCP(ctx, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
+	if err != nil || r.Transport != config.RelayTLS {
+		return conn, err
+	}
+	secured := tls.Client(conn, &tls.Config{ServerName: r.Host, MinVersion: tls.VersionTLS12, NextProtos: []string{RelayProtocol}})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secured, nil
 }
 
 // httpProtocol is agreed on under TLS for WebSockets (ALPN).

@@ -97,7 +97,7 @@ func connectVia(conn net.Conn, user *url.Userinfo, to string) error {
 	case err != nil:
 		return fmt.Errorf("its answer: %w", err)
 	case answer.StatusCode == http.StatusProxyAuthRequired:
-		return config.WithHint(fmt.Errorf("it answers %q", answer.Status), "it wants a user and a password: "+proxyHint)
+		return fmt.Errorf("it answers %q: HTTPS_PROXY wants http://USER:PASSWORD@HOST:PORT", answer.Status)
 	case answer.StatusCode != http.StatusOK:
 		return fmt.Errorf("it answers %q", answer.Status)
 	case r.Buffered() > 0: // whoever is asked speaks second

@@ -119,9 +119,7 @@ func (n *Node) runTasks(ctx context.Context) {
 		d.tasks.Go(func() error { d.lan.run(ctx); return nil })
 	}
 	d.moved, n.awake = make(chan struct{}, 1), awake{}
-	if len(n.cfg.Relays) > 0 {
-		d.tasks.Go(func() error { n.resolveRelays(ctx, d.moved); return nil })
-	}
+	d.tasks.Go(func() error { n.resolveRelays(ctx, d.moved); return nil })
 	d.tasks.Go(func() error {
 		return tun.Watch(ctx, n.log, d.iface, func(addrs []netip.Addr, why string) { n.networkChanged(d, addrs, why) })
 	})

@@ -137,17 +137,41 @@ func (n *Node) setPresent(node config.NodeKey, epoch signaling.Epoch) {
 // maxRenew is how long credentials are kept at most, whatever the clocks say.
 const maxRenew = 6 * time.Hour
 
-// takeCredentials lets the underlay allocate at the hub's relay.
+// takeCredentials lets the underlay allocate at the hub's relay, over UDP and, where
+// there is none, by streams, of each address family that the hub relays.
 func (n *Node) takeCredentials(m *signaling.Credentials) {
-	var servers []peer.Server
+	servers := []peer.Server{}
+	ipv4, ipv6 := false, false
 	for _, a := range m.Servers {
-		servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), Username: m.Username, Password: m.Password})
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		ipv4, ipv6 = ipv4 || a.Addr().Is4(), ipv6 || a.Addr().Is6()
+		servers = append(servers, peer.Server{Addr: a, Username: m.Username, Password: m.Password})
+	}
+	for _, way := range n.waysTo(n.node.Hub) {
+		for is6, has := range map[bool]bool{false: ipv4, true: ipv6} {
+			if has {
+				servers = append(servers, peer.Server{Stream: way, IPv6: is6, Username: m.Username, Password: m.Password})
+			}
+		}
 	}
 	n.hubRelays = servers
+	named := namedRelays(m.Relays)
+	n.named.Store(&named)
 	n.tunnel.underlay.SetSTUN(m.STUN)
 	n.setServers()
+	signal(n.tunnel.moved)                      // the relays' names are to be looked up
 	life := time.Until(time.Unix(m.Expires, 0)) // by a clock that may be wrong
 	n.renew = time.Now().Add(min(max(life/2, time.Minute), maxRenew))
+}
+
+// namedRelays are those that the hub names, which may be anything.
+func namedRelays(uris []string) (named []config.Relay) {
+	for _, uri := range uris[:min(len(uris), config.MaxRelays)] {
+		if r, err := config.ParseRelay(uri); err == nil {
+			named = append(named, r)
+		}
+	}
+	return named
 }
 
 // learnProof takes what a refusal rests on: that this machine was thrown out is

@@ -92,13 +92,16 @@ type Node struct {
 	lone    bool // there is no hub
 	sought  bool // and progress told that members are looked for without it
 
-	guests    map[config.NodeKey]guest
-	byJoin    sync.Map      // of node keys: what is sealed for them goes as join messages. Not the loop's
-	seen      netip.Addr    // of this machine, by the hub; zero: not known
-	hubRelays []peer.Server // what the hub has told
-	ownRelays []peer.Server // what Config.Relays are at present
-	newDoors  bool          // the gate does not have the members yet
-	seek      time.Time     // when to look for neighbours again
+	guests     map[config.NodeKey]guest
+	byJoin     sync.Map                       // of node keys: what is sealed for them goes as join messages. Not the loop's
+	seen       netip.Addr                     // of this machine, by the hub; zero: not known
+	hubRelays  []peer.Server                  // what the hub has told
+	ways       hubWays                        // to the hub's relay, but for UDP
+	ownRelays  []peer.Server                  // what Config.Relays are at present
+	named      atomic.Pointer[[]config.Relay] // relays that the hub has named besides its own
+	moreRelays []peer.Server                  // what these are
+	newDoors   bool                           // the gate does not have the members yet
+	seek       time.Time                      // when to look for neighbours again
 
 	idleAfter  time.Duration // see idle.go
 	neighbours int           // see neighbours.go

@@ -10,6 +10,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/signaling"
 )
 
 // Relays that were told by name are looked up when the network changes, and as
@@ -23,37 +24,34 @@ const (
 // setServers has the underlay use all relays that are known: the machine's own
 // come first, so that a hub that names many cannot displace them.
 func (n *Node) setServers() {
-	n.tunnel.underlay.SetServers(slices.Concat(n.ownRelays, n.hubRelays))
+	n.tunnel.underlay.SetServers(slices.Concat(n.ownRelays, n.hubRelays, n.moreRelays))
 }
 
-// resolveRelays keeps the loop told of the addresses of Config.Relays until ctx
-// ends; moved says that the network changed.
-func (n *Node) resolveRelays(ctx context.Context, moved <-chan struct{}) {
-	var told []peer.Server
-	known := make(map[string][]netip.Addr) // by host; what was found last stays
+// relayNews is what resolveRelays finds.
+type relayNews struct{ own, more []peer.Server }
+
+// resolveRelays keeps the loop told of where the relays are that Config and the hub
+// have named, until ctx ends; look says that the network changed, or that the hub has
+// named others.
+func (n *Node) resolveRelays(ctx context.Context, look <-chan struct{}) {
+	var told relayNews
+	r := relayResolver{node: n, known: make(map[string][]netip.Addr), streams: make(map[config.Relay]*peer.Stream)}
 	wait := resolveRetry
-	for first := true; ; first = false {
-		failed := false
-		var servers []peer.Server
-		for _, r := range n.cfg.Relays {
-			addrs, err := lookup(ctx, r.Host)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				failed = true
-				n.relayTrouble(r, err, first)
-				addrs = known[r.Host]
-			}
-			known[r.Host] = addrs
-			for _, a := range addrs {
-				servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a, r.Port), Username: r.Username, Password: r.Password})
-			}
+	for {
+		var news relayNews
+		var failed bool
+		news.own, failed = r.servers(ctx, n.cfg.Relays)
+		if named := n.named.Load(); named != nil {
+			more, unknown := r.servers(ctx, *named)
+			news.more, failed = more, failed || unknown
 		}
-		if !slices.Equal(servers, told) {
-			told = servers
+		if ctx.Err() != nil {
+			return
+		}
+		if !slices.Equal(news.own, told.own) || !slices.Equal(news.more, told.more) {
+			told = news
 			select {
-			case n.calls <- func() { n.ownRelays = servers; n.setServers() }:
+			case n.calls <- func() { n.ownRelays, n.moreRelays = news.own, news.more; n.setServers() }:
 			case <-ctx.Done():
 				return
 			}
@@ -69,11 +67,95 @@ func (n *Node) resolveRelays(ctx context.Context, moved <-chan struct{}) {
 		case <-ctx.Done():
 			t.Stop()
 			return
-		case <-moved:
+		case <-look:
 		case <-t.C:
 		}
 		t.Stop()
 	}
+}
+
+// relayResolver finds relays by their names.
+type relayResolver struct {
+	node    *Node
+	known   map[string][]netip.Addr // by host; what was found last stays
+	streams map[config.Relay]*peer.Stream
+}
+
+// servers are the relays as the underlay uses them; failed says that a name led
+// nowhere. A stream's name is looked up when it is made.
+func (rr *relayResolver) servers(ctx context.Context, relays []config.Relay) (servers []peer.Server, failed bool) {
+	for _, r := range relays {
+		user, password := r.Credentials(time.Now())
+		if r.Transport != config.RelayUDP {
+			servers = append(servers, peer.Server{Stream: rr.stream(r), IPv6: isIPv6(r.Host), Username: user, Password: password})
+			continue
+		}
+		addrs, err := lookup(ctx, r.Host)
+		if ctx.Err() != nil {
+			return nil, false
+		}
+		if err != nil {
+			_, again := rr.known[r.Host]
+			rr.node.relayTrouble(r, err, !again)
+			addrs, failed = rr.known[r.Host], true
+		}
+		rr.known[r.Host] = addrs
+		for _, a := range addrs {
+			servers = append(servers, peer.Server{Addr: netip.AddrPortFrom(a, r.Port), Username: user, Password: password})
+		}
+	}
+	return servers, failed
+}
+
+func isIPv6(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Is6()
+}
+
+// stream is the way to a relay; the same at each call, which tells it from others.
+func (rr *relayResolver) stream(r config.Relay) *peer.Stream {
+	if s := rr.streams[r]; s != nil {
+		return s
+	}
+	way := signaling.RelayTCP
+	if r.Transport == config.RelayTLS {
+		way = signaling.RelayTLS
+	}
+	rr.streams[r] = &peer.Stream{URL: r.Name(), Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {
+		return signaling.DialRelay(ctx, r)
+	}}
+	return rr.streams[r]
+}
+
+// wayCosts say which way to a relay is to be had before which: TLS costs processor
+// time, and a WebSocket a proxy's.
+var wayCosts = map[signaling.RelayWay]time.Duration{
+	signaling.RelayTCP: 0, signaling.RelayTLS: 50 * time.Millisecond, signaling.RelayWebSocket: 150 * time.Millisecond,
+}
+
+// hubWays are the ways to a hub's relay but UDP.
+type hubWays struct {
+	hub     config.Hub
+	streams []*peer.Stream
+}
+
+// waysTo are those to the hub, the same at each call for one hub.
+func (n *Node) waysTo(hub config.Hub) []*peer.Stream {
+	if n.ways.streams != nil && n.ways.hub.Equal(hub) {
+		return n.ways.streams
+	}
+	n.ways = hubWays{hub: hub}
+	for _, way := range []signaling.RelayWay{signaling.RelayTCP, signaling.RelayTLS, signaling.RelayWebSocket} {
+		for _, u := range hub.URLs {
+			if name := way.RelayURL(u); name != "" { // by whichever of its addresses, so one is enough
+				n.ways.streams = append(n.ways.streams, &peer.Stream{URL: name, Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {
+					return way.Dial(ctx, hub)
+				}})
+				break
+			}
+		}
+	}
+	return n.ways.streams
 }
 
 // relayTrouble says that a relay's name leads nowhere: to the user at first, then

@@ -19,7 +19,7 @@ func TestResolveRelays(t *testing.T) {
 		log: slog.New(slog.DiscardHandler), calls: make(chan func()),
 		tunnel: &device{underlay: peer.NewUnderlay(peer.UnderlayConfig{Port: 1})},
 		cfg: Config{Progress: func(line string) { t.Errorf("progress %q", line) }, Relays: []config.Relay{
-			{Host: "198.51.100.9", Port: 3479, Username: "u", Password: "p"}, {Host: "2001:db8::9", Port: 1},
+			{Host: "198.51.100.9", Transport: config.RelayUDP, Port: 3479, Username: "u", Password: "p"}, {Host: "2001:db8::9", Transport: config.RelayUDP, Port: 1},
 		}},
 		hubRelays: []peer.Server{{Addr: netip.MustParseAddrPort("192.0.2.1:3478")}},
 	}

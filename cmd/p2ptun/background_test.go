@@ -40,9 +40,9 @@ func TestChildArgs(t *testing.T) {
 			func(c *upOptions) bool {
 				return c.create == "home" && c.hub == "-" && c.prefix.String() == "10.77.0.0/16" && c.invite == ""
 			}},
-		{"relays", upOptions{relays: []config.Relay{{Host: "h", Port: 1, Username: "u", Password: "hunter2"}}}, tokens{}, "turn:u:hunter2@h:1\n",
+		{"relays", upOptions{relays: []config.Relay{{Host: "h", Transport: config.RelayUDP, Port: 1, Username: "u", Password: "hunter2"}}}, tokens{}, "turn:u:hunter2@h:1\n",
 			func(c *upOptions) bool { return slices.Equal(c.Relay, []string{"", "-"}) }},
-		{"invite and relays", upOptions{invite: invite.Token(), relays: []config.Relay{{Host: "h", Port: 1}}}, tokens{invite: &invite}, invite.Token() + "\nturn:h:1\n",
+		{"invite and relays", upOptions{invite: invite.Token(), relays: []config.Relay{{Host: "h", Transport: config.RelayUDP, Port: 1}}}, tokens{invite: &invite}, invite.Token() + "\nturn:h:1\n",
 			func(c *upOptions) bool { return c.invite == "-" && slices.Equal(c.Relay, []string{"", "-"}) }},
 		{"name", upOptions{File: config.File{Name: "laptop", Port: 7, RelayOnly: true, NoGSO: true}}, tokens{}, "",
 			func(c *upOptions) bool { return c.Name == "laptop" && c.Port == 7 && c.RelayOnly && c.NoGSO }},

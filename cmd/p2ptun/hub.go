@@ -45,12 +45,13 @@ func runHub(e env, args []string) error {
 func parseHub(e env, args []string) (*hubOptions, error) {
 	o := new(hubOptions)
 	fs := flag.NewFlagSet("hub", flag.ContinueOnError)
-	var public list
+	var public, relays list
 	var log logFlags
 	fs.StringVar(&o.Listen, "listen", ":443", "`ADDR` for signaling, TCP")
 	fs.StringVar(&o.TURNListen, "turn-listen", ":3478", "`ADDR` for STUN and TURN, UDP; STUN also on the next port")
 	fs.StringVar(&o.State, "state", config.DefaultHubState, "state directory `DIR`")
 	fs.Var(&public, "public-addr", "an `IP` that members can reach; may be given several times (default: this machine's public ones)")
+	fs.Var(&relays, "relay", "a TURN server besides the hub's own, for all members: a turn or turns `URI`, with ?secret=SECRET where it shares one, @FILE with a line for each; may be given several times")
 	fs.StringVar(&o.TLSCert, "tls-cert", "", "PEM `FILE` with a certificate for the hub's host names, besides the hub's own, which needs none")
 	fs.StringVar(&o.TLSKey, "tls-key", "", "PEM `FILE` with the key of --tls-cert")
 	fs.BoolVar(&o.PlainHTTP, "plain-http", false, "serve without TLS, for a proxy in front that has it (say with --url where that is)")
@@ -67,6 +68,11 @@ func parseHub(e env, args []string) (*hubOptions, error) {
 	if err := o.check(fs, rest, *rate); err != nil {
 		return nil, err
 	}
+	read := upOptions{File: config.File{Relay: relays}}
+	if _, err := read.readRelays(e); err != nil {
+		return nil, err
+	}
+	o.Relays = read.relays
 	for _, s := range public {
 		a, err := netip.ParseAddr(s)
 		if err != nil {

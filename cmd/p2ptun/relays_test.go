@@ -12,7 +12,7 @@ import (
 )
 
 func TestReadRelays(t *testing.T) {
-	a, b := config.Relay{Host: "a", Port: 3478, Username: "u", Password: "p"}, config.Relay{Host: "b", Port: 9}
+	a, b := config.Relay{Host: "a", Transport: config.RelayUDP, Port: 3478, Username: "u", Password: "p"}, config.Relay{Host: "b", Transport: config.RelayUDP, Port: 9}
 	file := filepath.Join(t.TempDir(), "relays")
 	if err := os.WriteFile(file, []byte("# ours\n\n turn:u:p@a \nturn:b:9\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,15 @@ package e2e
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -21,17 +29,24 @@ import (
 // everybody or for the user us@er with the password pass.
 func (s *setup) coturn(name string, open bool) (host *natlab.Host, kill func()) {
 	s.t.Helper()
-	server, err := exec.LookPath("turnserver")
-	if err != nil {
-		s.t.Skip("coturn's turnserver is not installed")
-	}
 	host = natlab.Must(s.rig.Lab.PublicHost(name))
 	users := []string{"--lt-cred-mech", "--user", "us@er:pass"}
 	if open {
 		users = []string{"--no-auth"}
 	}
-	cmd := host.Command(context.WithoutCancel(s.ctx), server, append(users, "-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--no-rfc5780",
-		"-L", host.Addr().String(), "-p", "3479", "-r", "realm",
+	return host, s.runCoturn(host, append(users, "--no-tls", "--no-tcp", "-L", host.Addr().String())...)
+}
+
+// runCoturn runs a TURN server on port 3479 of a host.
+func (s *setup) runCoturn(host *natlab.Host, args ...string) (kill func()) {
+	s.t.Helper()
+	server, err := exec.LookPath("turnserver")
+	if err != nil {
+		s.t.Skip("coturn's turnserver is not installed")
+	}
+	name := host.Name()
+	cmd := host.Command(context.WithoutCancel(s.ctx), server, append(args, "-n", "--no-cli", "--no-dtls", "--no-rfc5780",
+		"-p", "3479", "-r", "realm",
 		"--pidfile", filepath.Join(s.rig.Dir, name+".pid"), "--log-file", "stdout", "--simple-log")...)
 	logs, err := os.Create(filepath.Join(s.rig.Dir, name+".log"))
 	if err != nil {
@@ -52,7 +67,7 @@ func (s *setup) coturn(name string, open bool) (host *natlab.Host, kill func()) 
 			s.t.Logf("log of %s:\n%s", name, b)
 		}
 	})
-	return host, kill
+	return kill
 }
 
 // relay waits until the node has what cond wants of a relay.
@@ -153,6 +168,86 @@ func TestOpenRelay(t *testing.T) {
 	s.relay(b, closed, 10*time.Second, "refused", func(r tunnel.RelayStatus) bool {
 		return r.Address == "" && r.RTT != nil && strings.Contains(r.Error, "401")
 	})
+}
+
+// Where the hub names other relays its members use them, by what of UDP, TCP and TLS
+// their network lets out, with credentials that the hub makes of a secret; and when
+// the hub dies they go on.
+func TestRelayOfTheHubsChoice(t *testing.T) {
+	for transport, tt := range map[string]struct {
+		uri   string
+		place natlab.Firewall
+	}{
+		"UDP": {"turn:198.51.100.2:3479?secret=north%26south", natlab.Open},
+		"TCP": {"turn:198.51.100.2:3479?transport=tcp&secret=north%26south", natlab.NoUDP},
+		"TLS": {"turns:198.51.100.2:5349?secret=north%26south", natlab.NoUDP},
+	} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			s := newSetupFor(t, time.Minute, "debug", "--relay", tt.uri)
+			server := natlab.Must(s.rig.Lab.PublicHost("coturn"))
+			cert, key := certificateFor(t, server.Addr())
+			s.runCoturn(server, "--use-auth-secret", "--static-auth-secret=north&south", "-L", server.Addr().String(), "--cert", cert, "--pkey", key)
+			a, b := s.rig.Node(s.behind(tt.place, "symmetric", "a")), s.rig.Node(s.place("public", "b"))
+			a.Env = []string{"SSL_CERT_FILE=" + cert} // what this machine trusts
+			invite, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(), "--relay-only")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Up(s.ctx, invite); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.FirstPing(s.ctx, address(1)); err != nil {
+				t.Fatal(err)
+			}
+			s.hub.Signal(os.Kill)
+			s.hub.Wait()
+			start := time.Now()
+			for !s.over(a, b, server) {
+				if time.Since(start) > 15*time.Second {
+					st, _ := a.Status(s.ctx)
+					t.Fatalf("the path does not move to the other relay: %+v", st.Self.Relays)
+				}
+				if err := a.FirstPing(s.ctx, address(1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Logf("over the other relay %v after the hub's was killed", time.Since(start).Round(time.Millisecond))
+			if name, _, _ := strings.Cut(tt.uri, "?"); tt.place == natlab.NoUDP {
+				s.overStream(a, name)
+			}
+		})
+	}
+}
+
+// certificateFor makes a certificate for an address, that vouches for itself.
+func certificateFor(t *testing.T, addr netip.Addr) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "relay"}, IPAddresses: []net.IP{addr.AsSlice()},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, b []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
 }
 
 // over says whether the path between two nodes leads over that relay alone.

@@ -21,7 +21,8 @@ type identity struct {
 // credentials are the members' keys to the relay. Those of an earlier run of the
 // hub are good still, see relayKey. It is safe for concurrent use.
 type credentials struct {
-	servers, stun []netip.AddrPort    // set before use
+	servers, stun []netip.AddrPort    // set before use, as relays
+	relays        []config.Relay      // that are not the hub's
 	key           *relayKey           // fixed
 	member        func(identity) bool // asks the Store; fixed
 
@@ -72,7 +73,18 @@ func (c *credentials) issue(owner identity) *signaling.Credentials {
 		cr = c.key.credential(owner, now.Add(credentialLife))
 		c.byName[cr.username], c.newest[owner] = cr, cr
 	}
-	return &signaling.Credentials{Servers: c.servers, STUN: c.stun, Username: cr.username, Password: cr.password, Expires: cr.expires.Unix()}
+	return &signaling.Credentials{Servers: c.servers, STUN: c.stun, Relays: c.others(now), Username: cr.username, Password: cr.password, Expires: cr.expires.Unix()}
+}
+
+// others are the relays that are not the hub's: a secret stays here, what is made of
+// it goes to members.
+func (c *credentials) others(now time.Time) (uris []string) {
+	for _, r := range c.relays {
+		r.Username, r.Password = r.Credentials(now)
+		r.Secret = ""
+		uris = append(uris, r.URI())
+	}
+	return uris
 }
 
 // authenticate is pion/turn's AuthHandler. It runs before the message's

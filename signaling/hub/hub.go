@@ -29,6 +29,10 @@ type Config struct {
 	AllowPrivatePeers bool         // relay to RFC 1918, ULA and CGNAT addresses; implied by a private PublicAddrs
 	Log               *slog.Logger // nil is slog.Default()
 
+	// Relays are TURN servers besides, that members are told of with credentials:
+	// config.MaxRelays at most.
+	Relays []config.Relay
+
 	// RelayRate is how much the relay carries for one member at most, in bytes
 	// per second, both ways and all of its allocations together, so that no
 	// member can take the hub's line from the others. After a pause it may send
@@ -150,6 +154,7 @@ func (h *Hub) open(cfg Config, certs *certificates, public []netip.Addr, machine
 	h.stun = &stunPorts{mayAsk: h.relay.mayAsk, drops: &h.drops, log: h.log}
 	h.stun.open(h.relay)
 	h.credentials.servers, h.credentials.stun = h.relay.servers(), h.stun.servers
+	h.credentials.relays = cfg.Relays
 	h.link.Key, h.link.Access = h.identity.Public(), h.state.access
 	h.link.URLs = linkURLs(cfg, certs.names(), public, h.Addr().Port())
 	return writeLink(cfg.State, h.link)
