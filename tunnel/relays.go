@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -133,6 +134,10 @@ var wayCosts = map[signaling.RelayWay]time.Duration{
 	signaling.RelayTCP: 0, signaling.RelayTLS: 50 * time.Millisecond, signaling.RelayWebSocket: 150 * time.Millisecond,
 }
 
+// oneWay names, in the environment, the one of the ways that is used: for tests and
+// benchmarks, which each look at one.
+const oneWay = "P2PTUN_RELAY_OVER"
+
 // hubWays are the ways to a hub's relay but UDP.
 type hubWays struct {
 	hub     config.Hub
@@ -145,7 +150,11 @@ func (n *Node) waysTo(hub config.Hub) []*peer.Stream {
 		return n.ways.streams
 	}
 	n.ways = hubWays{hub: hub}
-	for _, way := range []signaling.RelayWay{signaling.RelayTCP, signaling.RelayTLS, signaling.RelayWebSocket} {
+	ways := []signaling.RelayWay{signaling.RelayTCP, signaling.RelayTLS, signaling.RelayWebSocket}
+	if one := signaling.RelayWay(os.Getenv(oneWay)); one != "" {
+		ways = []signaling.RelayWay{one}
+	}
+	for _, way := range ways {
 		for _, u := range hub.URLs {
 			if name := way.RelayURL(u); name != "" { // by whichever of its addresses, so one is enough
 				n.ways.streams = append(n.ways.streams, &peer.Stream{URL: name, Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {

@@ -42,6 +42,7 @@ type stage struct {
 	procs []proc        // whose CPU counts: a and b first, then what is between them
 	third proc          // of c, which has a part in the fairness load alone
 	nodes []*e2e.Node   // of p2ptun: a, b and c
+	env   []string      // of theirs, besides
 
 	profilers map[string]profiler // of the processes that can be profiled, by name
 
@@ -92,7 +93,10 @@ func contenders(o *options, bins []program) []contender {
 		}
 	}
 	for _, b := range bins {
-		all = append(all, contender{name: b.name + " relayed", start: b.startRelayed})
+		all = append(all, contender{name: b.name + " relayed", start: b.startRelayed},
+			contender{name: b.name + " relayed over TCP", start: b.startOver("tcp")},
+			contender{name: b.name + " relayed over TLS", start: b.startOver("tls")},
+			contender{name: b.name + " relayed over a WebSocket", start: b.startOver("websocket")})
 	}
 	for _, b := range bins {
 		all = append(all, contender{name: b.name + " by coturn", skip: b.missingRelay(), start: b.startCoturn})

@@ -41,7 +41,20 @@ func (b program) startOnAll(ctx context.Context, s *stage) error {
 }
 
 func (b program) startRelayed(ctx context.Context, s *stage) error {
-	hub, err := b.startNodes(ctx, s, peer.PathRelayed, s.hub, nil, "--relay-only")
+	return b.startByHub(ctx, s, nil)
+}
+
+// startOver has the nodes reach the hub's relay by one way, "tcp", "tls" or
+// "websocket": its UDP ports are where they cannot reach them.
+func (b program) startOver(way string) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		s.env = []string{"P2PTUN_RELAY_OVER=" + way}
+		return b.startByHub(ctx, s, []string{"--turn-listen", "127.0.0.1:3478"})
+	}
+}
+
+func (b program) startByHub(ctx context.Context, s *stage, hubArgs []string) error {
+	hub, err := b.startNodes(ctx, s, peer.PathRelayed, s.hub, hubArgs, "--relay-only")
 	if err != nil {
 		return err
 	}
@@ -86,6 +99,7 @@ func (b program) startNodes(ctx context.Context, s *stage, path peer.PathKind, v
 	join := []string{"--new", "bench", "--hub", hub.Link, "--prefix", "10.77.0.0/24"}
 	for i, host := range []*natlab.Host{s.a, s.b, s.c} {
 		n := rig.Node(host)
+		n.Env = s.env
 		p, err := n.StartUp(s.ctx, append(join, args...)...)
 		if err != nil {
 			return nil, err

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,21 +20,25 @@ import (
 // A node whose network lets no UDP out reaches every other over the hub's one port,
 // and so do two of them: without a setting, within a second.
 func TestNoUDP(t *testing.T) {
-	for _, tt := range []struct {
+	for name, tt := range map[string]struct {
 		first, second natlab.Firewall
 		place         string // of the second
+		only, url     string // the one way, if not all; what is used
 	}{
-		{natlab.NoUDP, natlab.Open, "port"},
-		{natlab.WebOnly, natlab.Open, "symmetric"},
-		{natlab.WebOnly, natlab.NoUDP, "port"},
+		"no UDP":               {natlab.NoUDP, natlab.Open, "port", "", "turn:"},
+		"web only, symmetric":  {natlab.WebOnly, natlab.Open, "symmetric", "", "turn:"},
+		"web only, no UDP":     {natlab.WebOnly, natlab.NoUDP, "port", "", "turn:"},
+		"web only both, TLS":   {natlab.WebOnly, natlab.WebOnly, "port", "tls", "turns:"},
+		"web only both, HTTPS": {natlab.WebOnly, natlab.WebOnly, "port", "websocket", "wss:"},
 	} {
-		t.Run(fmt.Sprint(tt.first, "-", tt.second), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSetup(t)
 			a := s.rig.Node(s.behind(tt.first, "port", "a"))
 			b := s.rig.Node(s.behind(tt.second, tt.place, "b"))
+			a.Env = []string{"P2PTUN_RELAY_OVER=" + tt.only}
 			s.connect(a, b, peer.PathRelayed)
-			s.overStream(a, "turn:")
+			s.overStream(a, tt.url)
 		})
 	}
 }
