@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -151,8 +152,14 @@ type dialError struct{ error }
 
 func (e *dialError) Unwrap() error { return e.error }
 
+// readStream hands on what comes. Before it reads more it lets others run: so what it
+// has handed on is worked off meanwhile, and the rest waits in the kernel, which holds
+// the sender back.
 func (s *server) readStream(conn net.Conn) error {
 	for r := framed.NewReader(conn); ; {
+		if !r.More() {
+			runtime.Gosched()
+		}
 		m, err := r.Next()
 		if err != nil {
 			return err

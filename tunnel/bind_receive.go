@@ -245,6 +245,7 @@ func (b *Bind) refused(name string) {
 // all, because the device holds 8 MiB of buffers for each function.
 func (b *Bind) receiveRelayed(closed <-chan struct{}) conn.ReceiveFunc {
 	return func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+		runtime.Gosched() // as receiveFrom does
 		select {
 		case <-closed:
 			return 0, net.ErrClosed

@@ -59,7 +59,7 @@ func TestRoundTrip(t *testing.T) {
 // drain is all that w has.
 func drain(w *Writer) (all []byte) {
 	for {
-		out := w.take(nil, time.Now())
+		out := w.take(nil, time.Since(start))
 		if len(out) == 0 {
 			return all
 		}

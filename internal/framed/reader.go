@@ -14,6 +14,9 @@ const (
 	// bytes with header and padding: the longest packet of a tunnel fits.
 	MaxMessage = 16 << 10
 
+	// maxRead is how much a Reader reads at once where that much comes, in bytes.
+	maxRead = 64 << 10
+
 	// maxSTUN is the longest STUN message: what fits a datagram.
 	maxSTUN = 1500
 )
@@ -29,7 +32,7 @@ type Reader struct {
 	start, end int // of what was read and not returned
 }
 
-// NewReader returns a Reader. It reads ahead, up to MaxMessage.
+// NewReader returns a Reader. It reads ahead, up to 64 KiB of what comes fast.
 func NewReader(from io.Reader) *Reader { return &Reader{from: from, buf: make([]byte, MaxMessage)} }
 
 // Next returns the next message, without the padding of ChannelData. Its bytes are
@@ -69,6 +72,9 @@ func (r *Reader) fill(need int) error {
 	}
 	n, err := r.from.Read(r.buf[r.end:])
 	r.end += n
+	if r.end == len(r.buf) && r.start == 0 && len(r.buf) < maxRead {
+		r.buf = append(make([]byte, 0, maxRead), r.buf...)[:maxRead]
+	}
 	switch {
 	case n > 0:
 		return nil // an error comes again

@@ -20,6 +20,10 @@ const (
 	// left the queue, and cannot be dropped any more.
 	maxWrite = 32 << 10
 
+	// maxKept is the most memory that a Writer keeps while nothing waits, in bytes:
+	// what a flow has in flight comes again at once.
+	maxKept = 256 << 10
+
 	// writeTimeout is how long a write may take: who takes nothing for so long is
 	// gone.
 	writeTimeout = 10 * time.Second
@@ -42,8 +46,11 @@ type Writer struct {
 
 type message struct {
 	size int // padded
-	at   time.Time
+	at   time.Duration
 }
+
+// start makes times cheap: the clock is looked at for each message.
+var start = time.Now()
 
 // NewWriter returns a Writer. Nothing leaves before Run.
 func NewWriter(to io.Writer) *Writer { return &Writer{to: to, ready: make(chan struct{}, 1)} }
@@ -61,7 +68,7 @@ func (w *Writer) Send(head, rest []byte) bool {
 	}
 	w.queue = append(append(w.queue, head...), rest...)
 	w.queue = append(w.queue, zeros[:padded-n]...)
-	w.waiting = append(w.waiting, message{padded, time.Now()})
+	w.waiting = append(w.waiting, message{padded, time.Since(start)})
 	first := len(w.waiting)-w.gone == 1
 	w.mu.Unlock()
 	if first {
@@ -93,7 +100,7 @@ func (w *Writer) Run(done <-chan struct{}) error {
 			return nil
 		case <-w.ready:
 		}
-		for out = w.take(out[:0], time.Now()); len(out) > 0; out = w.take(out[:0], time.Now()) {
+		for out = w.take(out[:0], time.Since(start)); len(out) > 0; out = w.take(out[:0], time.Since(start)) {
 			if deadlines {
 				if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 					return err
@@ -107,11 +114,11 @@ func (w *Writer) Run(done <-chan struct{}) error {
 }
 
 // take moves what is to be written next to out.
-func (w *Writer) take(out []byte, now time.Time) []byte {
+func (w *Writer) take(out []byte, now time.Duration) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	from := w.head
-	for w.gone < len(w.waiting) && now.Sub(w.waiting[w.gone].at) > maxWait {
+	for w.gone < len(w.waiting) && now-w.waiting[w.gone].at > maxWait {
 		from += w.waiting[w.gone].size
 		w.gone++
 		w.dropped++
@@ -130,7 +137,7 @@ func (w *Writer) take(out []byte, now time.Time) []byte {
 // that each byte is moved once. A burst's memory is not kept.
 func (w *Writer) compact() {
 	switch {
-	case w.gone == len(w.waiting) && cap(w.queue) > 2*maxWrite:
+	case w.gone == len(w.waiting) && cap(w.queue) > maxKept:
 		w.queue, w.waiting = nil, nil
 	case 2*w.head < len(w.queue):
 		return
