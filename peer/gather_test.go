@@ -121,3 +121,26 @@ func TestServersAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// What lies in another overlay is no way to a peer, either way; a server may be there.
+func TestForeign(t *testing.T) {
+	u := NewUnderlay(UnderlayConfig{Port: 7})
+	foreign := netip.MustParseAddr("172.17.0.9")
+	u.SetForeign([]netip.Prefix{netip.MustParsePrefix("172.17.0.0/16")})
+	u.SetAddresses([]netip.Addr{foreign, netip.MustParseAddr("192.168.1.2")})
+	if got := candidates(u); len(got) != 1 || got[0].Addr.Addr() == foreign {
+		t.Errorf("offered: %+v", got)
+	}
+	line := "candidate:1 1 udp 2130706431 172.17.0.9 41000 typ host"
+	if _, _, err := parseCandidate(line, u.mayBe); err == nil {
+		t.Error("a peer's candidate there is taken")
+	}
+	u.SetServers([]Server{{Addr: netip.AddrPortFrom(foreign, 3478)}})
+	if got := u.Relays(); len(got) != 1 {
+		t.Errorf("servers %+v", got)
+	}
+	u.SetForeign(nil)
+	if _, _, err := parseCandidate(line, u.mayBe); err != nil {
+		t.Error(err)
+	}
+}

@@ -195,7 +195,7 @@ func (g *generation) take(lines []string) {
 			continue
 		}
 		g.remote[line] = true
-		c, addr, err := parseCandidate(line, g.underlay.allow)
+		c, addr, err := parseCandidate(line, g.underlay.mayBe)
 		if err != nil {
 			g.underlay.drops.filtered.Add(1)
 			continue

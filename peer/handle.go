@@ -1,6 +1,9 @@
 package peer
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Handle takes a STUN message or ChannelData that arrived on the shared socket,
 // at the address local (zero: not known). It does not block and does not keep
@@ -72,6 +75,16 @@ func (u *Underlay) relayed(r *Relay, from netip.AddrPort, b []byte) {
 }
 
 // allowed says whether a may be a peer's address.
-func (u *Underlay) allowed(a netip.AddrPort) bool {
+func (u *Underlay) allowed(a netip.AddrPort) bool { return usable(a) && u.mayBe(a.Addr()) }
+
+// mayBe says whether a candidate may have the address, of this node or of a peer.
+func (u *Underlay) mayBe(a netip.Addr) bool {
+	foreign := u.foreign.Load()
+	return (u.allow == nil || u.allow(a)) &&
+		(foreign == nil || !slices.ContainsFunc(*foreign, func(p netip.Prefix) bool { return p.Contains(a) }))
+}
+
+// mayServe says whether a may be a server's address.
+func (u *Underlay) mayServe(a netip.AddrPort) bool {
 	return usable(a) && (u.allow == nil || u.allow(a.Addr()))
 }

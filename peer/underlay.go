@@ -73,9 +73,10 @@ type Underlay struct {
 	onSuspect func(remapped bool)
 	relayOnly bool
 
-	drops  drops
-	mux    *mux
-	mapper *mapper
+	drops   drops
+	mux     *mux
+	mapper  *mapper
+	foreign atomic.Pointer[[]netip.Prefix] // as SetForeign was told
 
 	reconcile chan struct{}                              // the servers changed, or how they stand
 	servers   atomic.Pointer[map[netip.AddrPort]*server] // over UDP; immutable, replaced under mu
@@ -224,6 +225,11 @@ func (u *Underlay) SetObserved(addr netip.Addr) {
 	}
 }
 
+// SetForeign takes the networks that are no part of the network under the tunnel: of
+// other overlays, of containers. What is there is no candidate, of this node or of a
+// peer; a server may be.
+func (u *Underlay) SetForeign(prefixes []netip.Prefix) { u.foreign.Store(&prefixes) }
+
 // guessLocked is the candidate that SetObserved has given.
 func (u *Underlay) guessLocked() (c Candidate, ok bool) {
 	addr := netip.AddrPortFrom(u.observed, u.port)
@@ -332,7 +338,7 @@ func (u *Underlay) SetServers(servers []Server) {
 		switch {
 		case c.Stream != nil && len(keepStreams) < maxStreams:
 			s = oldStreams[stream]
-		case c.Stream == nil && len(keep) < maxServers && u.allowed(addr):
+		case c.Stream == nil && len(keep) < maxServers && u.mayServe(addr):
 			s = old[addr]
 		default:
 			continue

@@ -36,6 +36,9 @@ func CheckConflicts([]netip.Prefix, string) error { return errUnsupported }
 // LocalAddrs is implemented on Linux only.
 func LocalAddrs() ([]netip.Addr, error) { return nil, errUnsupported }
 
+// OverlayPrefixes is implemented on Linux only.
+func OverlayPrefixes() ([]netip.Prefix, error) { return nil, errUnsupported }
+
 // LANs is implemented on Linux only.
 func LANs() ([]LAN, error) { return nil, errUnsupported }
 

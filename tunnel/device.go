@@ -84,6 +84,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	d.underlay.SetObserved(n.seen)
 	d.lan = n.newLAN(d, allow)
 	handler.underlay.Store(d.underlay)
+	n.findOverlays(d)
 	// Watch will tell them too, but the first offers shall not wait for it.
 	if addrs, err := tun.LocalAddrs(); err == nil {
 		d.underlay.SetAddresses(addrs)

@@ -148,8 +148,8 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 		servers = append(servers, peer.Server{Addr: a, Username: m.Username, Password: m.Password})
 	}
 	for _, way := range n.waysTo(n.node.Hub) {
-		for is6, has := range map[bool]bool{false: ipv4, true: ipv6} {
-			if has {
+		for _, is6 := range []bool{false, true} {
+			if is6 && ipv6 || !is6 && ipv4 {
 				servers = append(servers, peer.Server{Stream: way, IPv6: is6, Username: m.Username, Password: m.Password})
 			}
 		}

@@ -13,6 +13,7 @@ import (
 // are the same, the sessions have to be told that the network is another.
 func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 	n.networkMoves(d)
+	n.findOverlays(d)
 	if !d.underlay.SetAddresses(addrs) && why != "" {
 		d.underlay.Changed(why)
 	}
@@ -21,6 +22,17 @@ func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 		has = sendsFrom
 	}
 	n.networkMoved(d, has)
+}
+
+// findOverlays keeps what other overlays and containers route from being taken for a
+// way to a peer.
+func (n *Node) findOverlays(d *device) {
+	prefixes, err := tun.OverlayPrefixes()
+	if err != nil {
+		n.log.Debug("other overlays are not known", "err", err)
+		return
+	}
+	d.underlay.SetForeign(prefixes)
 }
 
 // networkMoves comes before anything is sent for a change.
