@@ -26,7 +26,7 @@ machine that is in no network.
 
 func commands() []command {
 	return []command{
-		{"hub", []string{"[--public-addr IP]…", "link [--rotate]"}, "run a hub: signaling, STUN and TURN",
+		{"hub", []string{"[--public-addr IP]… [--alt-addr IP]", "link [--rotate]"}, "run a hub: signaling, STUN and TURN",
 			"It prints the hub link on a terminal, and keeps it in its state directory, from\nwhere `hub link` prints it; it serves until SIGINT or SIGTERM.\n", runHub},
 		{"up", []string{"[INVITE]", "--new NETWORK --hub LINK"}, "join (first time), bring the tunnel up and leave it up", tokenHelp, runUp},
 		{"down", []string{""}, "take the tunnel down; it stays down until `up`", "", runDown},
