@@ -65,7 +65,7 @@ func decodeDescription(b []byte) (description, error) {
 	if err := checkLines(d.Candidates); err != nil {
 		return description{}, err
 	}
-	d.Mapping = d.Mapping.known()
+	d.Mapping = d.Mapping.Known()
 	return d, nil
 }
 
@@ -80,7 +80,7 @@ func decodeMessage(b []byte) (message, error) {
 	if err := checkLines(m.Candidates); err != nil {
 		return message{}, err
 	}
-	m.Mapping = m.Mapping.known()
+	m.Mapping = m.Mapping.Known()
 	return m, nil
 }
 
