@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,6 +158,7 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 	n.hubRelays = servers
 	named := namedRelays(m.Relays)
 	n.named.Store(&named)
+	n.hubSTUN, n.lent = slices.Concat(m.Servers, m.STUN), time.Unix(m.Expires, 0)
 	n.tunnel.underlay.SetSTUN(m.STUN)
 	n.setServers()
 	signal(n.tunnel.moved)                      // the relays' names are to be looked up

@@ -102,6 +102,8 @@ type Node struct {
 	moreRelays []peer.Server                  // what these are
 	newDoors   bool                           // the gate does not have the members yet
 	seek       time.Time                      // when to look for neighbours again
+	hubSTUN    []netip.AddrPort               // where the hub answers Binding requests
+	lent       time.Time                      // until when the hub's credentials are good; zero: there are none
 
 	idleAfter  time.Duration // see idle.go
 	neighbours int           // see neighbours.go
