@@ -42,3 +42,7 @@ func ownAddresses() func(netip.Addr) bool {
 	}
 	return func(a netip.Addr) bool { return own[a] }
 }
+
+// Wrap makes a Socket of one that was opened elsewhere: in another network namespace,
+// say.
+func Wrap(c *net.UDPConn) Socket { return udpSocket{c} }
