@@ -26,6 +26,8 @@ func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 // networkMoves comes before anything is sent for a change.
 func (n *Node) networkMoves(d *device) {
 	n.moved.Store(time.Now().UnixNano())
+	n.found.Store(nil)
+	signal(n.look)
 	d.bind.NetworkChanged()
 }
 
@@ -42,6 +44,7 @@ func (n *Node) networkMoved(d *device, has func(netip.Addr) bool) {
 // them may have ended it as well.
 func (n *Node) suspectHub(remapped bool) {
 	if remapped {
+		signal(n.look)
 		n.hub.Renew()
 		return
 	}

@@ -28,11 +28,6 @@ func requireProgram(t *testing.T, name string) string {
 	return path
 }
 
-// natHost makes a host behind a NAT.
-func (s *setup) natHost(name string, b natlab.Behavior) *natlab.Host {
-	return natlab.Must(natlab.Must(s.rig.Lab.NAT(name+"-home", b)).Host(name))
-}
-
 // discoverFrom runs the tests on a host of the lab.
 func discoverFrom(ctx context.Context, host *natlab.Host, servers ...netip.AddrPort) (behavior.Report, error) {
 	return behavior.Discover(ctx, behavior.Config{
