@@ -141,3 +141,22 @@ func FuzzBindingReply(f *testing.F) {
 		}
 	})
 }
+
+// TestRFC5769 encodes the addresses of RFC 5769 sections 2.2 and 2.3.
+func TestRFC5769(t *testing.T) {
+	head := "0001 0000 2112a442 b7e7a701 bc34d686 fa87dfae"
+	for address, want := range map[string]string{
+		"192.0.2.1:32853": "00200008 0001a147 e112a643",
+		"[2001:db8:1234:5678:11:2233:4455:6677]:32853": "00200014 0002a147 0113a9fa a5d3f179 bc25f4b5 bed2b9d9",
+	} {
+		b, err := hex.DecodeString(strings.ReplaceAll(head, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := corners{{open: true}}
+		a, ok := server.bindingReply(b, netip.MustParseAddrPort(address), 0)
+		if got := hex.EncodeToString(a.raw[stunHeaderSize:]); !ok || got != strings.ReplaceAll(want, " ", "") {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
