@@ -35,3 +35,18 @@ func judge(views []view, own func(netip.AddrPort) bool) Mapping {
 	}
 	return MappingUnknown
 }
+
+// vicinity is what a node tells its peers of the network that it is in.
+type vicinity struct {
+	mapping Mapping
+	blocked bool // nothing comes back over UDP
+}
+
+func (u *Underlay) vicinity() vicinity { return vicinity{u.Mapping(), u.blocked.Load()} }
+
+// SetBlocked says whether UDP is blocked where this node is; peers are told.
+func (u *Underlay) SetBlocked(is bool) {
+	if u.blocked.Swap(is) != is {
+		u.notify()
+	}
+}

@@ -73,9 +73,10 @@ type Underlay struct {
 	onSuspect func(remapped bool)
 	relayOnly bool
 
-	drops  drops
-	mux    *mux
-	mapper *mapper
+	drops   drops
+	mux     *mux
+	mapper  *mapper
+	blocked atomic.Bool // see SetBlocked
 
 	reconcile chan struct{}                              // the servers changed, or how they stand
 	servers   atomic.Pointer[map[netip.AddrPort]*server] // over UDP; immutable, replaced under mu

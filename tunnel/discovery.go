@@ -27,7 +27,7 @@ const (
 
 // discoverNetwork keeps what was found until ctx ends. n.look says that the network, or
 // the servers to ask, are others.
-func (n *Node) discoverNetwork(ctx context.Context) {
+func (n *Node) discoverNetwork(ctx context.Context, d *device) {
 	wait := discoverAgain
 	var again <-chan time.Time
 	for {
@@ -43,7 +43,7 @@ func (n *Node) discoverNetwork(ctx context.Context) {
 			wait = min(2*wait, maxDiscoverAgain)
 		}
 		again = nil
-		if found := n.discoverOnce(ctx); found != nil && !answered(found) {
+		if found := n.discoverOnce(ctx, d); found != nil && !answered(found) {
 			again = time.After(wait)
 		}
 	}
@@ -64,7 +64,7 @@ func (n *Node) settled(ctx context.Context) bool {
 
 // discoverOnce tests the network, if the hub has told with whom. The answer is of no
 // use when the network has changed meanwhile: then there is word of that in n.look.
-func (n *Node) discoverOnce(ctx context.Context) *behavior.Report {
+func (n *Node) discoverOnce(ctx context.Context, d *device) *behavior.Report {
 	var servers []netip.AddrPort
 	if n.do(ctx, func() error { servers = slices.Clone(n.hubSTUN); return nil }) != nil || len(servers) == 0 {
 		return nil
@@ -77,10 +77,16 @@ func (n *Node) discoverOnce(ctx context.Context) *behavior.Report {
 	n.log.Debug("network looked at", "mapping", found.IPv4.Mapping, "filtering", found.IPv4.Filtering,
 		"allocation", found.IPv4.Allocation, "classic", found.IPv4.Classic, "address6", found.IPv6.Address, "filtering6", found.IPv6.Filtering)
 	n.found.Store(&found)
+	d.underlay.SetBlocked(nothingBack(&found))
 	return &found
 }
 
 func answered(r *behavior.Report) bool { return r.IPv4.Answered || r.IPv6.Answered }
+
+// nothingBack says whether there was a way to send, and no answer.
+func nothingBack(r *behavior.Report) bool {
+	return !answered(r) && (r.IPv4.Sent || r.IPv6.Sent)
+}
 
 // filtering is what is let in here, as far as it is known. Of two families IPv4
 // counts, as for the mapping.
@@ -99,7 +105,7 @@ func (n *Node) filtering() behavior.Dependence {
 // has servers for it.
 func (n *Node) udpBlocked(relays []peer.RelayState) bool {
 	found := n.found.Load()
-	if found == nil || answered(found) || !found.IPv4.Sent && !found.IPv6.Sent || !n.link.up {
+	if found == nil || !nothingBack(found) || !n.link.up {
 		return false
 	}
 	for _, r := range relays {

@@ -27,6 +27,7 @@ func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 func (n *Node) networkMoves(d *device) {
 	n.moved.Store(time.Now().UnixNano())
 	n.found.Store(nil)
+	d.underlay.SetBlocked(false) // until it is known of the new one
 	signal(n.look)
 	d.bind.NetworkChanged()
 }

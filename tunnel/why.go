@@ -54,6 +54,8 @@ func (s standing) whyRelayed() string {
 		return "--relay-only is set here"
 	case s.blocked:
 		return udpBlocked
+	case s.ice.RemoteBlocked:
+		return s.blockedThere()
 	case !s.ice.Avoided.IsZero():
 		return "the direct path answers checks but carries no data; avoided since " + s.clock(s.ice.Avoided)
 	case s.ice.DirectValid:
@@ -84,10 +86,15 @@ func (s standing) whyOffline() string {
 // udpBlocked is a fact as long as nothing has come back from any server.
 const udpBlocked = "UDP is blocked here: neither the hub nor a relay answers over it"
 
+func (s standing) blockedThere() string { return "UDP is blocked at " + s.name + ", as it says" }
+
 // whyNot is for a peer that nothing but itself keeps from being connected.
 func (s standing) whyNot() string {
 	if s.blocked && s.state != peer.Idle && s.state != peer.Signaling {
 		return udpBlocked
+	}
+	if s.ice.RemoteBlocked && (s.state == peer.Failed || s.state == peer.Checking) {
+		return s.blockedThere()
 	}
 	switch s.state {
 	case peer.Idle:

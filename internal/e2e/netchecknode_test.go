@@ -39,6 +39,13 @@ func TestNodeDiscovers(t *testing.T) {
 	if _, err := b.Up(s.ctx, invite); err != nil {
 		t.Fatal(err)
 	}
+	c := s.rig.Node(s.checkPlace("by-address"))
+	if _, err := c.Up(s.ctx, s.must(a, "invite")); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually(c, "aware that addresses matter, by the hub's second one", func(st *tunnel.Status) bool {
+		return st.Self.NAT == tunnel.NATStatus{Mapping: behavior.AddressDependent, Filtering: behavior.EndpointIndependent}
+	})
 	s.eventually(a, "behind its NAT", func(st *tunnel.Status) bool {
 		return st.Self.NAT == tunnel.NATStatus{Mapping: behavior.EndpointIndependent, Filtering: behavior.AddressAndPortDependent}
 	})
@@ -80,7 +87,12 @@ func (s *setup) checkBlocked(a, b *Node) {
 	s.eventually(b, "aware that UDP is blocked", func(st *tunnel.Status) bool { return st.Self.UDPBlocked })
 	b.Run(s.ctx, "ping", a.Name, "--count", "1", "--interval", "0s") // wakes the peer
 	s.eventually(b, "saying why", func(st *tunnel.Status) bool {
-		return len(st.Peers) == 1 && strings.Contains(st.Peers[0].Why, "UDP is blocked here")
+		p, err := Find(st, b, a)
+		return err == nil && strings.Contains(p.Why, "UDP is blocked here")
+	})
+	s.eventually(a, "told by the peer", func(st *tunnel.Status) bool {
+		p, err := Find(st, a, b)
+		return err == nil && strings.Contains(p.Why, "UDP is blocked at "+b.Name)
 	})
 	if text := s.must(b, "netcheck"); !strings.Contains(text, "is blocked here: the hub answers over TCP") || !strings.Contains(text, "\nNothing is direct here") {
 		s.t.Errorf("netcheck says\n%s", text)
