@@ -107,8 +107,12 @@ type netcheck struct {
 	first    netip.AddrPort // the server of the tests
 }
 
-// netcheckFor bounds all tests but that of lifetimes.
-const netcheckFor = 10 * time.Second
+// netcheckFor bounds all tests but that of lifetimes; askHubFor the wait for a hub
+// that TCP does not get through to.
+const (
+	netcheckFor = 10 * time.Second
+	askHubFor   = 2500 * time.Millisecond
+)
 
 // run does all tests but that of lifetimes.
 func (c *netcheck) run(ctx context.Context) (*netcheckReport, error) {
@@ -118,7 +122,11 @@ func (c *netcheck) run(ctx context.Context) (*netcheckReport, error) {
 	var hub *signaling.HubAnswer
 	var hubErr error
 	var asking sync.WaitGroup
-	asking.Go(func() { hub, hubErr = signaling.AskSTUN(ctx, c.known.Hub) })
+	asking.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, askHubFor)
+		defer cancel()
+		hub, hubErr = signaling.AskSTUN(ctx, c.known.Hub)
+	})
 	servers := c.known.STUN
 	if len(servers) == 0 {
 		asking.Wait()

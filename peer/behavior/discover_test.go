@@ -91,7 +91,7 @@ func TestDiscover(t *testing.T) {
 				took, got, want := time.Since(began), r.IPv4, tt.want
 				want.Sent, want.Answered, want.RTT = true, !nat.blocked, got.RTT
 				if want.Answered {
-					want.Address = outside
+					want.Address = nat.outside()
 				}
 				same := equal(got.Hairpin, want.Hairpin) && equal(got.PortPreserving, want.PortPreserving)
 				got.Hairpin, got.PortPreserving, want.Hairpin, want.PortPreserving = nil, nil, nil, nil
@@ -107,6 +107,45 @@ func TestDiscover(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestDiscoverIPv6: the same tests but those of ports and hairpinning, which nobody
+// needs to know of; both families side by side.
+func TestDiscoverIPv6(t *testing.T) {
+	for _, tt := range []struct {
+		nat        *fakeNAT
+		filtering  Dependence
+		firewalled *bool
+	}{
+		{&fakeNAT{mapping: None, filtering: EndpointIndependent, addresses: 2}, None, ptr(false)},
+		{&fakeNAT{mapping: None, filtering: AddressAndPortDependent, addresses: 2}, AddressAndPortDependent, ptr(true)},
+		{&fakeNAT{mapping: None, filtering: AddressAndPortDependent, addresses: 1}, AddressAndPortDependent, ptr(true)},
+		{&fakeNAT{mapping: None, filtering: EndpointIndependent, addresses: 1}, Unknown, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tt.nat.six, tt.nat.delay = true, 10*time.Millisecond
+			cfg := tt.nat.config(first6, netip.AddrPortFrom(first6.Addr(), 3479), first)
+			open, opened := cfg.Open, 0
+			cfg.Open = func(ipv4 bool) (Socket, error) {
+				if ipv4 {
+					return (&fakeNAT{}).config().Open(true) // which leads nowhere
+				}
+				opened++
+				return open(ipv4)
+			}
+			r, err := Discover(t.Context(), cfg)
+			six := r.IPv6
+			if err != nil || six.Mapping != None || six.Filtering != tt.filtering || six.Address != tt.nat.outside() || !equal(six.Firewalled(), tt.firewalled) {
+				t.Errorf("%+v: got %+v, %v", tt.nat, six, err)
+			}
+			if six.Allocation != "" || six.Hairpin != nil || opened != 2 {
+				t.Errorf("%d sockets, %+v", opened, six)
+			}
+			if r.IPv4.Answered {
+				t.Errorf("IPv4: %+v", r.IPv4)
+			}
+		})
 	}
 }
 

@@ -22,6 +22,7 @@ type fakeNAT struct {
 	delay     time.Duration // one way
 	lossy     bool          // the first two packets of each question are lost
 	addresses int           // of the server: 2 or 1
+	six       bool          // the server is of IPv6
 	plain     bool          // the server knows nothing of RFC 5780
 	strict    bool          // RFC 5780, but with one address it changes nothing
 
@@ -46,13 +47,29 @@ type fakeEntry struct {
 }
 
 var (
-	outside = netip.MustParseAddr("203.0.113.7")
-	inside  = netip.MustParseAddr("192.168.1.2")
-	server4 = [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.9")}
-	ports   = [2]uint16{3478, 3479}
-	first   = netip.AddrPortFrom(server4[0], ports[0])
-	second  = netip.AddrPortFrom(server4[0], ports[1])
+	inside = netip.MustParseAddr("192.168.1.2")
+	ports  = [2]uint16{3478, 3479}
+	first  = netip.MustParseAddrPort("192.0.2.1:3478")
+	second = netip.MustParseAddrPort("192.0.2.1:3479")
+	first6 = netip.MustParseAddrPort("[2001:db8::1]:3478")
 )
+
+// outside is this machine's external address, in the server's family.
+func (n *fakeNAT) outside() netip.Addr {
+	if n.six {
+		return netip.MustParseAddr("2001:db8:7::7")
+	}
+	return netip.MustParseAddr("203.0.113.7")
+}
+
+// server is the server's first or second address.
+func (n *fakeNAT) server(i int) netip.Addr {
+	all := [2]netip.Addr{first.Addr(), netip.MustParseAddr("192.0.2.9")}
+	if n.six {
+		all = [2]netip.Addr{first6.Addr(), netip.MustParseAddr("2001:db8::9")}
+	}
+	return all[i]
+}
 
 type fakeSocket struct {
 	nat    *fakeNAT
@@ -77,7 +94,7 @@ func (n *fakeNAT) config(servers ...netip.AddrPort) Config {
 			n.next++
 			return &fakeSocket{nat: n, port: 20000 + n.next*7, in: make(chan fakePacket, 64), closed: make(chan struct{})}, nil
 		},
-		IsAddress: func(a netip.Addr) bool { return a == inside || n.mapping == None && a == outside },
+		IsAddress: func(a netip.Addr) bool { return a == inside || n.mapping == None && a == n.outside() },
 	}
 }
 
@@ -102,8 +119,8 @@ func (s *fakeSocket) WriteTo(b []byte, to netip.AddrPort) error {
 		return nil
 	}
 	e := n.outbound(s, to)
-	from := netip.AddrPortFrom(outside, e.port)
-	if to.Addr() == outside {
+	from := netip.AddrPortFrom(n.outside(), e.port)
+	if to.Addr() == n.outside() {
 		if n.hairpin {
 			n.inbound(b, from, to)
 		}
@@ -161,7 +178,7 @@ func (n *fakeNAT) inbound(b []byte, from, to netip.AddrPort) {
 func (n *fakeNAT) serve(b []byte, from, to netip.AddrPort) {
 	m := &stun.Message{Raw: b}
 	at := [2]int{}
-	if to.Addr() == server4[1] {
+	if to.Addr() == n.server(1) {
 		at[0] = 1
 	}
 	if to.Port() == ports[1] {
@@ -181,13 +198,13 @@ func (n *fakeNAT) serve(b []byte, from, to netip.AddrPort) {
 		back = netip.AddrPortFrom(from.Addr(), binary.BigEndian.Uint16(v))
 		refused = refused || n.plain
 	}
-	origin := netip.AddrPortFrom(server4[via[0]], ports[via[1]])
+	origin := netip.AddrPortFrom(n.server(via[0]), ports[via[1]])
 	setters := []stun.Setter{stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, &stun.XORMappedAddress{IP: from.Addr().AsSlice(), Port: int(from.Port())}}
 	if !n.plain {
 		setters = append(setters, &stun.ResponseOrigin{IP: origin.Addr().AsSlice(), Port: int(origin.Port())})
 	}
 	if n.addresses == 2 && !n.plain {
-		setters = append(setters, &stun.OtherAddress{IP: server4[1-at[0]].AsSlice(), Port: int(ports[1-at[1]])})
+		setters = append(setters, &stun.OtherAddress{IP: n.server(1 - at[0]).AsSlice(), Port: int(ports[1-at[1]])})
 	}
 	if refused {
 		origin, back = to, from
