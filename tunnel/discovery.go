@@ -109,8 +109,8 @@ func (n *Node) udpBlocked(relays []peer.RelayState) bool {
 		return false
 	}
 	for _, r := range relays {
-		if !r.Silent {
-			return false // by now
+		if _, err := netip.ParseAddrPort(r.Server); err == nil && !r.Silent {
+			return false // one answers by now, and not over a stream
 		}
 	}
 	return true

@@ -44,6 +44,8 @@ func TestNetcheckJSON(t *testing.T) {
 	relays := []tunnel.RelayStatus{
 		{Server: relay4.String(), Address: "192.0.2.1:50000"}, {Server: relay6.String()},
 		{Server: "198.51.100.1:3478", RTT: &rtt, Error: "401"},
+		{Server: "turn:192.0.2.1:443?transport=tcp", RTT: &rtt}, {Server: "turns:192.0.2.1:443?transport=tcp", RTT: &rtt, Error: "does not answer"},
+		{Server: "wss://192.0.2.1:443/v1/relay"},
 	}
 	rtts := map[netip.AddrPort]time.Duration{relay4: 12 * time.Millisecond, netip.MustParseAddrPort("198.51.100.1:3478"): 8 * time.Millisecond}
 	for _, tt := range []struct {
@@ -57,7 +59,10 @@ func TestNetcheckJSON(t *testing.T) {
 			"hub":{"url":"wss://192.0.2.1:443","rtt_ms":12.3,"credentials":"2030-01-02T03:04:05Z"},
 			"relays":[{"url":"turn:192.0.2.1:3478?transport=udp","transport":"udp","rtt_ms":12,"ok":true,"address":"192.0.2.1:50000"},
 				{"url":"turn:[2001:db8::1]:3478?transport=udp","transport":"udp","rtt_ms":null,"ok":false,"address":"","error":"does not answer"},
-				{"url":"turn:198.51.100.1:3478?transport=udp","transport":"udp","rtt_ms":8,"ok":false,"address":"","error":"401"}]}`},
+				{"url":"turn:198.51.100.1:3478?transport=udp","transport":"udp","rtt_ms":8,"ok":false,"address":"","error":"401"},
+				{"url":"turn:192.0.2.1:443?transport=tcp","transport":"tcp","rtt_ms":7.5,"ok":true,"address":""},
+				{"url":"turns:192.0.2.1:443?transport=tcp","transport":"tls","rtt_ms":7.5,"ok":false,"address":"","error":"does not answer"},
+				{"url":"wss://192.0.2.1:443/v1/relay","transport":"websocket","rtt_ms":null,"ok":false,"address":"","error":"not tried yet"}]}`},
 		{"nothing known", newReport(&tunnel.Surroundings{Hub: checkedHub}, nil, errors.New("no\nway"), behavior.Report{}, nil, nil), `{"udp":false,
 			"ipv4":{"address":"","mapping":"","filtering":"","hairpin":null,"port_preserving":null,"allocation":"","classic":""},
 			"ipv6":{"address":"","firewalled":null,"mapping":"","filtering":""},
@@ -150,7 +155,7 @@ IPv4:   no answer
 IPv6:   none that works
 relay:  turn:192.0.2.1:3478?transport=udp does not answer
 
-Nothing is direct here, and relays are not reached over UDP.
+Nothing is direct here: all goes over relays, and these are reached over TCP alone.
 Have the network's firewall let UDP out, at least to the hub's port 3478.
 `},
 	} {

@@ -59,8 +59,8 @@ type hubReport struct {
 }
 
 type relayReport struct {
-	URL       string   `json:"url"` // RFC 7065
-	Transport string   `json:"transport"`
+	URL       string   `json:"url"`       // RFC 7065, or a WebSocket's
+	Transport string   `json:"transport"` // udp, tcp, tls or websocket
 	RTT       *float64 `json:"rtt_ms"`
 	OK        bool     `json:"ok"`      // it answers, and does not refuse the node
 	Address   string   `json:"address"` // of the node's there; "" without an allocation
@@ -101,6 +101,7 @@ func relayReports(relays []tunnel.RelayStatus, rtts map[netip.AddrPort]time.Dura
 	for _, s := range relays {
 		at, err := netip.ParseAddrPort(s.Server)
 		if err != nil {
+			list = append(list, streamReport(s))
 			continue
 		}
 		rtt, answers := rtts[at]
@@ -117,6 +118,22 @@ func relayReports(relays []tunnel.RelayStatus, rtts map[netip.AddrPort]time.Dura
 		list = append(list, r)
 	}
 	return list
+}
+
+// streamReport is for a relay that the node reaches otherwise than over UDP: how it
+// stands is the node's word.
+func streamReport(s tunnel.RelayStatus) relayReport {
+	r := relayReport{URL: s.Server, Transport: "tcp", RTT: s.RTT, Address: s.Address, Error: s.Error, OK: s.RTT != nil && s.Error == ""}
+	switch {
+	case strings.HasPrefix(s.Server, "turns:"):
+		r.Transport = "tls"
+	case strings.HasPrefix(s.Server, "ws"):
+		r.Transport = "websocket"
+	}
+	if s.RTT == nil && s.Error == "" {
+		r.Error = "not tried yet"
+	}
+	return r
 }
 
 func addressText(a netip.Addr) string {

@@ -154,7 +154,7 @@ func advice(r *netcheckReport) (lines []string) {
 	say := func(line string) { lines = append(lines, line) }
 	switch four := r.IPv4; {
 	case !r.UDP && r.Hub.RTT != nil:
-		say("Nothing is direct here, and relays are not reached over UDP.")
+		say("Nothing is direct here: all goes over relays, and these are reached over TCP alone.")
 		say("Have the network's firewall let UDP out, at least to the hub's port 3478.")
 		return lines
 	case !r.UDP:
