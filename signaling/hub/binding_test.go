@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pion/stun/v4"
 )
@@ -157,6 +158,34 @@ func TestRFC5769(t *testing.T) {
 		a, ok := server.bindingReply(b, netip.MustParseAddrPort(address), 0)
 		if got := hex.EncodeToString(a.raw[stunHeaderSize:]); !ok || got != strings.ReplaceAll(want, " ", "") {
 			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
+
+// TestBindingByStream: a stream has no other address or port to answer from, also
+// where the hub has, and promises none.
+func TestBindingByStream(t *testing.T) {
+	h := startHub(t, Config{AltAddrs: []netip.Addr{netip.MustParseAddr("127.0.0.2")}})
+	for _, tt := range []struct {
+		attributes string
+		want       stun.MessageType
+	}{
+		{"", stun.BindingSuccess}, {"00030004 00000002", stun.BindingError}, {"00030004 00000006", stun.BindingError},
+	} {
+		c := streams["TCP"](t, h, "127.0.0.3")
+		defer c.Close()
+		c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := c.Write(request(t, cookie, tt.attributes)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 200)
+		n, err := c.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &stun.Message{Raw: b[:n]}
+		if err := m.Decode(); err != nil || m.Type != tt.want || m.Contains(stun.AttrOtherAddress) || m.Contains(stun.AttrResponseOrigin) {
+			t.Errorf("%q: %v, %v", tt.attributes, m, err)
 		}
 	}
 }
