@@ -25,6 +25,7 @@ type description struct {
 	Candidates []string `json:"candidates"`        // candidate-attribute lines
 	End        bool     `json:"end,omitempty"`     // no more are on their way (RFC 8838 section 8)
 	Mapping    Mapping  `json:"mapping,omitempty"` // of the NAT before it
+	Blocked    bool     `json:"blocked,omitempty"` // UDP is, where it is
 
 	// Handshake is the tunnel's first message, of an offer: see Config.Handshake.
 	Handshake []byte `json:"handshake,omitempty"`
@@ -50,6 +51,7 @@ type message struct {
 	Want       bool     `json:"want,omitempty"`    // the sender lacks an ack: answer at once
 	Note       []byte   `json:"note,omitempty"`    // see Peer.Tell
 	Mapping    Mapping  `json:"mapping,omitempty"` // with candidates
+	Blocked    bool     `json:"blocked,omitempty"` // with candidates
 }
 
 var errContent = errors.New("content of sealed message is not valid")
@@ -65,7 +67,7 @@ func decodeDescription(b []byte) (description, error) {
 	if err := checkLines(d.Candidates); err != nil {
 		return description{}, err
 	}
-	d.Mapping = d.Mapping.known()
+	d.Mapping = d.Mapping.Known()
 	return d, nil
 }
 
@@ -80,7 +82,7 @@ func decodeMessage(b []byte) (message, error) {
 	if err := checkLines(m.Candidates); err != nil {
 		return message{}, err
 	}
-	m.Mapping = m.Mapping.known()
+	m.Mapping = m.Mapping.Known()
 	return m, nil
 }
 

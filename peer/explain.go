@@ -30,9 +30,10 @@ func (l *loop) explain(s *Snapshot, now time.Time) {
 		if g.started.IsZero() {
 			continue
 		}
-		if g.remoteMapping != MappingUnknown {
-			s.RemoteMapping = g.remoteMapping
+		if g.remoteVicinity.mapping != MappingUnknown {
+			s.RemoteMapping = g.remoteVicinity.mapping
 		}
+		s.RemoteBlocked = g.remoteVicinity.blocked
 		s.RemoteHidden = g.remoteEnd && g.checks.hidden()
 	}
 	if l.hasPath && !l.path.direct() {

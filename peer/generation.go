@@ -45,9 +45,9 @@ type generation struct {
 	void        bool      // of a run of the peer's that is over
 	ours        bool      // the peer has answered our offer
 
-	mapping, told Mapping // of our NAT, and as the peer was told it
-	remoteMapping Mapping // of the peer's, as it told
-	remoteEnd     bool    // the peer has no more candidates
+	vicinity, told vicinity // ours, and as the peer was told it
+	remoteVicinity vicinity // the peer's, as it told
+	remoteEnd      bool     // the peer has no more candidates
 
 	local  map[localKey]bool       // candidates taken so far
 	hosts  map[netip.AddrPort]bool // the host candidates among them
@@ -141,7 +141,7 @@ func (g *generation) gather() {
 		g.underlay.log.Debug("candidate", "type", c.Type, "local", c.Addr)
 	}
 	g.trickle.ended(all)
-	g.mapping = g.underlay.Mapping()
+	g.vicinity = g.underlay.vicinity()
 }
 
 func (g *generation) add(c Candidate) error {
@@ -168,14 +168,14 @@ func (g *generation) add(c Candidate) error {
 
 // describe is this side of the session, for the offer or answer.
 func (g *generation) describe() description {
-	g.told = g.mapping
-	return description{Ufrag: g.ufrag, Pwd: g.pwd, Candidates: g.trickle.lines, End: g.trickle.end, Mapping: g.mapping}
+	g.told = g.vicinity
+	return description{Ufrag: g.ufrag, Pwd: g.pwd, Candidates: g.trickle.lines, End: g.trickle.end, Mapping: g.vicinity.mapping, Blocked: g.vicinity.blocked}
 }
 
 // start begins the checks against the peer's description.
 func (g *generation) start(d description, controlling bool, now time.Time) error {
 	g.remoteUfrag, g.started = d.Ufrag, now
-	g.remoteMapping, g.remoteEnd = d.Mapping, d.End
+	g.remoteVicinity, g.remoteEnd = vicinity{d.Mapping, d.Blocked}, d.End
 	g.checks.setRemote(d.Ufrag, d.Pwd)
 	g.take(d.Candidates)
 	begin := g.agent.StartAccept

@@ -154,7 +154,7 @@ func (u *Underlay) seen() (views []view) {
 	defer u.mu.RUnlock()
 	for s, f := range u.found {
 		if own := f.reflexive.mapped; own.IsValid() && u.isOwnLocked(own) {
-			views = append(views, view{s.addr, own, f.reflexive.base})
+			views = append(views, view{Server: s.addr, Mapped: own, Local: f.reflexive.base})
 		}
 	}
 	return views
@@ -219,7 +219,7 @@ func (m *mapper) unanswered(servers []netip.AddrPort) []netip.AddrPort {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(servers), func(s netip.AddrPort) bool {
-		return slices.ContainsFunc(m.views, func(v view) bool { return v.server == s })
+		return slices.ContainsFunc(m.views, func(v view) bool { return v.Server == s })
 	})
 }
 
@@ -242,8 +242,8 @@ func (m *mapper) handle(local netip.Addr, from netip.AddrPort, b []byte) bool {
 	}
 	if mapped, err := addressOf(&response, stun.AttrXORMappedAddress); err == nil {
 		m.mu.Lock()
-		if m.asked != nil && !slices.ContainsFunc(m.views, func(v view) bool { return v.server == server }) {
-			m.views = append(m.views, view{server, mapped, local})
+		if m.asked != nil && !slices.ContainsFunc(m.views, func(v view) bool { return v.Server == server }) {
+			m.views = append(m.views, view{Server: server, Mapped: mapped, Local: local})
 		}
 		m.mu.Unlock()
 		signal(m.news)

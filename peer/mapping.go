@@ -3,87 +3,50 @@ package peer
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/p2ptun/p2ptun/peer/behavior"
 )
 
 // Mapping is how the NAT before a node maps its port to one outside (RFC 4787
 // section 4.1).
-type Mapping string
+type Mapping = behavior.Dependence
 
 // The mappings. Those that depend on the destination are called symmetric, too:
 // what a STUN server sees of the node is not what a peer would.
 const (
-	MappingUnknown                 Mapping = ""
-	MappingNone                    Mapping = "none" // there is no NAT
-	MappingEndpointIndependent     Mapping = "endpoint-independent"
-	MappingAddressDependent        Mapping = "address-dependent"
-	MappingAddressAndPortDependent Mapping = "address-and-port-dependent"
+	MappingUnknown                 = behavior.Unknown
+	MappingNone                    = behavior.None // there is no NAT
+	MappingEndpointIndependent     = behavior.EndpointIndependent
+	MappingAddressDependent        = behavior.AddressDependent
+	MappingAddressAndPortDependent = behavior.AddressAndPortDependent
 )
 
-// PerDestination says whether the mapping is known to be another for each
-// destination.
-func (m Mapping) PerDestination() bool {
-	return m == MappingAddressDependent || m == MappingAddressAndPortDependent
-}
-
-// known returns m, or unknown for one that is none of the above: a peer may say
-// anything.
-func (m Mapping) known() Mapping {
-	switch m {
-	case MappingNone, MappingEndpointIndependent, MappingAddressDependent, MappingAddressAndPortDependent:
-		return m
-	}
-	return MappingUnknown
-}
-
 // view is what one STUN server sees of this node's socket.
-type view struct {
-	server netip.AddrPort
-	mapped netip.AddrPort
-	local  netip.Addr // the address it answered to; zero: not known
-}
+type view = behavior.View
 
-// judge finds the mapping out of what several servers see (RFC 5780 section 4.3).
-// Of two ports of one address it finds a mapping that depends on ports; whether it
-// depends on addresses alone, servers at other addresses show, where there are
-// some. own says whether an address is this node's. Of two families IPv4 counts,
-// which is the one that NATs are for. It is pure.
+// judge finds the mapping out of what several servers see. Of two families IPv4
+// counts, which is the one that NATs are for.
 func judge(views []view, own func(netip.AddrPort) bool) Mapping {
 	for _, is4 := range []bool{true, false} {
-		family := slices.DeleteFunc(slices.Clone(views), func(v view) bool { return v.server.Addr().Is4() != is4 })
-		if m := judgeFamily(family, own); m != MappingUnknown {
+		family := slices.DeleteFunc(slices.Clone(views), func(v view) bool { return v.Server.Addr().Is4() != is4 })
+		if m := behavior.JudgeMapping(family, own); m != MappingUnknown {
 			return m
 		}
 	}
 	return MappingUnknown
 }
 
-func judgeFamily(views []view, own func(netip.AddrPort) bool) Mapping {
-	if slices.ContainsFunc(views, func(v view) bool { return own(v.mapped) }) {
-		return MappingNone
-	}
-	verdict := MappingUnknown
-	for i, v := range views {
-		for _, w := range views[:i] {
-			switch {
-			case v.local != w.local || v.server == w.server:
-				// From another of this node's addresses it may be another NAT.
-			case v.mapped == w.mapped:
-				verdict = worse(verdict, MappingEndpointIndependent)
-			case v.server.Addr() == w.server.Addr():
-				verdict = worse(verdict, MappingAddressAndPortDependent)
-			default:
-				verdict = worse(verdict, MappingAddressDependent)
-			}
-		}
-	}
-	return verdict
+// vicinity is what a node tells its peers of the network that it is in.
+type vicinity struct {
+	mapping Mapping
+	blocked bool // nothing comes back over UDP
 }
 
-// worse is the mapping that depends on more.
-func worse(a, b Mapping) Mapping {
-	order := []Mapping{MappingUnknown, MappingEndpointIndependent, MappingAddressDependent, MappingAddressAndPortDependent}
-	if slices.Index(order, a) > slices.Index(order, b) {
-		return a
+func (u *Underlay) vicinity() vicinity { return vicinity{u.Mapping(), u.blocked.Load()} }
+
+// SetBlocked says whether UDP is blocked where this node is; peers are told.
+func (u *Underlay) SetBlocked(is bool) {
+	if u.blocked.Swap(is) != is {
+		u.notify()
 	}
-	return b
 }

@@ -71,9 +71,9 @@ func (l *loop) send(now time.Time) {
 		if g == nil || g.started.IsZero() {
 			continue
 		}
-		g.trickle.owed = g.trickle.owed || g.told != g.mapping
+		g.trickle.owed = g.trickle.owed || g.told != g.vicinity
 		if m, ok := g.trickle.next(g.ufrag, now); ok {
-			m.Mapping, g.told = g.mapping, g.mapping
+			m.Mapping, m.Blocked, g.told = g.vicinity.mapping, g.vicinity.blocked, g.vicinity
 			l.seal(m, l.p.cfg.Send)
 		}
 	}
@@ -233,7 +233,7 @@ func (l *loop) told(content []byte, now time.Time) error {
 		switch m.Type {
 		case typeCandidates:
 			g.trickle.receive(m)
-			g.remoteMapping, g.remoteEnd = m.Mapping, m.End
+			g.remoteVicinity, g.remoteEnd = vicinity{m.Mapping, m.Blocked}, m.End
 			g.take(m.Candidates)
 		case typeBye:
 			l.left(g, now)

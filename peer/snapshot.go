@@ -64,6 +64,7 @@ type Snapshot struct {
 	Pairs, Checked int // of Failed: pairs there were, and those that were checked
 
 	RemoteMapping Mapping // of the peer's NAT, as it says
+	RemoteBlocked bool    // UDP is, at the peer, as it says
 }
 
 // publish makes the loop's state visible to Snapshot.

@@ -77,6 +77,7 @@ type Underlay struct {
 	mux     *mux
 	mapper  *mapper
 	foreign atomic.Pointer[[]netip.Prefix] // as SetForeign was told
+	blocked atomic.Bool                    // see SetBlocked
 
 	reconcile chan struct{}                              // the servers changed, or how they stand
 	servers   atomic.Pointer[map[netip.AddrPort]*server] // over UDP; immutable, replaced under mu

@@ -116,6 +116,7 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.ctx, n.trying = ctx, false
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
 	d.tasks.Go(func() error { n.sealed.run(ctx); return nil })
+	d.tasks.Go(func() error { n.discoverNetwork(ctx, d); return nil })
 	if d.lan != nil {
 		d.tasks.Go(func() error { d.lan.run(ctx); return nil })
 	}

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,6 +158,11 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 	n.hubRelays = servers
 	named := namedRelays(m.Relays)
 	n.named.Store(&named)
+	stun := slices.Concat(m.Servers, m.STUN)
+	if !slices.Equal(stun, n.hubSTUN) {
+		signal(n.look)
+	}
+	n.hubSTUN, n.lent = stun, time.Unix(m.Expires, 0)
 	n.tunnel.underlay.SetSTUN(m.STUN)
 	n.setServers()
 	signal(n.tunnel.moved)                      // the relays' names are to be looked up

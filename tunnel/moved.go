@@ -38,6 +38,9 @@ func (n *Node) findOverlays(d *device) {
 // networkMoves comes before anything is sent for a change.
 func (n *Node) networkMoves(d *device) {
 	n.moved.Store(time.Now().UnixNano())
+	n.found.Store(nil)
+	d.underlay.SetBlocked(false) // until it is known of the new one
+	signal(n.look)
 	d.bind.NetworkChanged()
 }
 
@@ -54,6 +57,7 @@ func (n *Node) networkMoved(d *device, has func(netip.Addr) bool) {
 // them may have ended it as well.
 func (n *Node) suspectHub(remapped bool) {
 	if remapped {
+		signal(n.look)
 		n.hub.Renew()
 		return
 	}

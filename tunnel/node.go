@@ -13,6 +13,7 @@ import (
 
 	"github.com/p2ptun/p2ptun/config"
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/peer/behavior"
 	"github.com/p2ptun/p2ptun/signaling"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -56,10 +57,12 @@ type Node struct {
 	ended  chan struct{}          // closed when the loop takes no more calls
 	keys   *config.KeyStore
 	sealed *datagrams
-	passes chan errand   // into the loop: what mutual peers are to pass on
-	nearby chan nearby   // beacons of members
-	soon   chan struct{} // holds one signal while there are offers that pollWays may have to send
-	moved  atomic.Int64  // when this machine's network changed last, Unix nanoseconds
+	passes chan errand                     // into the loop: what mutual peers are to pass on
+	nearby chan nearby                     // beacons of members
+	soon   chan struct{}                   // holds one signal while there are offers that pollWays may have to send
+	moved  atomic.Int64                    // when this machine's network changed last, Unix nanoseconds
+	look   chan struct{}                   // holds one signal: see discovery.go
+	found  atomic.Pointer[behavior.Report] // of this network; nil: nothing yet
 
 	// Owned by the loop.
 	node    *config.Node
@@ -102,6 +105,8 @@ type Node struct {
 	moreRelays []peer.Server                  // what these are
 	newDoors   bool                           // the gate does not have the members yet
 	seek       time.Time                      // when to look for neighbours again
+	hubSTUN    []netip.AddrPort               // where the hub answers Binding requests
+	lent       time.Time                      // until when the hub's credentials are good; zero: there are none
 
 	idleAfter  time.Duration // see idle.go
 	neighbours int           // see neighbours.go
@@ -151,6 +156,7 @@ func New(cfg Config) (*Node, error) {
 		passes:  make(chan errand, askBurst),
 		nearby:  make(chan nearby, 16),
 		soon:    make(chan struct{}, 1),
+		look:    make(chan struct{}, 1),
 
 		idleAfter: linkedOr(linkedIdleAfter, time.ParseDuration, idleAfter), neighbours: linkedOr(linkedNeighbours, strconv.Atoi, neighbours),
 		self: &signaling.Self{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/peer"
+	"github.com/p2ptun/p2ptun/peer/behavior"
 	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tun"
 )
@@ -38,6 +39,8 @@ type SelfStatus struct {
 	GSO       GSOStatus    `json:"gso"`
 
 	Relays []RelayStatus `json:"relays"` // all that are known, by address; the best are held
+
+	UDPBlocked bool `json:"udp_blocked,omitempty"` // the hub is reached, and nothing comes back over UDP
 }
 
 // GSOStatus says whether packets pass the kernel many at a time, or why not.
@@ -49,8 +52,8 @@ type GSOStatus struct {
 // NATStatus is how the NAT before this machine behaves (RFC 4787); "" is not
 // known.
 type NATStatus struct {
-	Mapping   peer.Mapping `json:"mapping"`
-	Filtering string       `json:"filtering"`
+	Mapping   peer.Mapping        `json:"mapping"`
+	Filtering behavior.Dependence `json:"filtering"` // of this machine's alone
 }
 
 // NetworkStatus names the network.
@@ -137,9 +140,10 @@ func (n *Node) status(now time.Time) *Status {
 		return s
 	}
 	s.Self.State, s.Self.Port = "up", n.tunnel.bind.Port()
-	s.Self.NAT.Mapping = n.tunnel.underlay.Mapping()
+	s.Self.NAT = NATStatus{Mapping: n.tunnel.underlay.Mapping(), Filtering: n.filtering()}
 	s.Self.GSO.On, s.Self.GSO.Why = n.tunnel.bind.Joining()
-	s.Self.Relays = relayStatus(n.tunnel.underlay.Relays())
+	relays := n.tunnel.underlay.Relays()
+	s.Self.Relays, s.Self.UDPBlocked = relayStatus(relays), n.udpBlocked(relays)
 	if own, ok := n.roster.Get(n.self.Node.Public()); ok {
 		s.Self.Addresses, s.Self.Expires = own.Addresses(n.self.Network), expires(own)
 	}
@@ -149,13 +153,13 @@ func (n *Node) status(now time.Time) *Status {
 	s.Refused = n.refusedSoFar()
 	n.count(now)
 	for _, m := range n.members {
-		s.Peers = append(s.Peers, n.peerStatus(now, m))
+		s.Peers = append(s.Peers, n.peerStatus(now, m, s.Self.UDPBlocked))
 	}
 	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return strings.Compare(a.Name, b.Name) })
 	return s
 }
 
-func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
+func (n *Node) peerStatus(now time.Time, m *member, blocked bool) PeerStatus {
 	p := PeerStatus{
 		Name: m.record.Name, ID: m.record.Node.ID().String(), Addresses: m.record.Addresses(n.self.Network),
 		Online: m.online, State: peer.Idle, Path: peer.PathNone, MTU: tun.BaseMTU,
@@ -163,7 +167,7 @@ func (n *Node) peerStatus(now time.Time, m *member) PeerStatus {
 	sum := m.traffic
 	at := standing{
 		now: now, name: p.Name, hub: n.link.up, way: !n.link.up && n.reachable(m), online: m.online, offline: m.gone,
-		relayOnly: n.cfg.RelayOnly, mapping: n.tunnel.underlay.Mapping(),
+		relayOnly: n.cfg.RelayOnly, mapping: n.tunnel.underlay.Mapping(), blocked: blocked,
 	}
 	if m.active != nil {
 		sum = sum.plus(m.active.counted)

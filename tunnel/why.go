@@ -24,6 +24,7 @@ type standing struct {
 
 	relayOnly bool         // here
 	mapping   peer.Mapping // of the NAT here
+	blocked   bool         // UDP is, here
 }
 
 // why says in one sentence what holds the peer back from a direct path that
@@ -51,6 +52,10 @@ func (s standing) whyRelayed() string {
 	switch {
 	case s.relayOnly:
 		return "--relay-only is set here"
+	case s.blocked:
+		return udpBlocked
+	case s.ice.RemoteBlocked:
+		return s.blockedThere()
 	case !s.ice.Avoided.IsZero():
 		return "the direct path answers checks but carries no data; avoided since " + s.clock(s.ice.Avoided)
 	case s.ice.DirectValid:
@@ -78,8 +83,19 @@ func (s standing) whyOffline() string {
 	return "offline since " + s.clock(s.offline) + " as the hub says"
 }
 
+// udpBlocked is a fact as long as nothing has come back from any server.
+const udpBlocked = "UDP is blocked here: neither the hub nor a relay answers over it"
+
+func (s standing) blockedThere() string { return "UDP is blocked at " + s.name + ", as it says" }
+
 // whyNot is for a peer that nothing but itself keeps from being connected.
 func (s standing) whyNot() string {
+	if s.blocked && s.state != peer.Idle && s.state != peer.Signaling {
+		return udpBlocked
+	}
+	if s.ice.RemoteBlocked && (s.state == peer.Failed || s.state == peer.Checking) {
+		return s.blockedThere()
+	}
 	switch s.state {
 	case peer.Idle:
 		if s.ice.Next.IsZero() {

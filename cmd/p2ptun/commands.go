@@ -24,9 +24,15 @@ import-key makes a member's machine hold the network's key, and a member of a
 machine that is in no network.
 `
 
+const netcheckHelp = `It asks the hub of the node that runs here, or that would run by its state
+directory, or the hub whose LINK is given. Nothing has to run, and nothing of the
+node's is disturbed: the tests have sockets of their own. They take some seconds;
+--lifetime takes minutes.
+`
+
 func commands() []command {
 	return []command{
-		{"hub", []string{"[--public-addr IP]…", "link [--rotate]"}, "run a hub: signaling, STUN and TURN",
+		{"hub", []string{"[--public-addr IP]… [--alt-addr IP]", "link [--rotate]"}, "run a hub: signaling, STUN and TURN",
 			"It prints the hub link on a terminal, and keeps it in its state directory, from\nwhere `hub link` prints it; it serves until SIGINT or SIGTERM.\n", runHub},
 		{"up", []string{"[INVITE]", "--new NETWORK --hub LINK"}, "join (first time), bring the tunnel up and leave it up", tokenHelp, runUp},
 		{"down", []string{""}, "take the tunnel down; it stays down until `up`", "", runDown},
@@ -38,6 +44,7 @@ func commands() []command {
 		{"network", []string{"delegate NODE", "extend NODE [--member-expires D]", "export-key [FILE]", "import-key [FILE|-]"}, "make an admin, move the end of a membership, back the network's key up", keyHelp, runNetwork},
 		{"hubs", []string{"list [--json]", "set LINK"}, "show the network's hub, or move the network to another", tokenHelp, runHubs},
 		{"ping", []string{"NODE"}, "ping a member; each reply says which path it took", "", runPing},
+		{"netcheck", []string{"[--hub LINK]"}, "test what this network lets through, and what its NATs do", netcheckHelp, runNetcheck},
 		{"version", []string{""}, "print the version", "", runVersion},
 	}
 }

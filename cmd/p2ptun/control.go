@@ -33,6 +33,7 @@ type servedNode interface {
 	Status(context.Context) (*tunnel.Status, error)
 	StatusOf(ctx context.Context, peer string) (*tunnel.Status, error)
 	Nodes(context.Context) ([]tunnel.NodeInfo, error)
+	Surroundings(context.Context) (*tunnel.Surroundings, error)
 	servedAdmin
 	Ping(ctx context.Context, name string, count int, interval time.Duration, reply func(tunnel.Pong)) error
 }
@@ -86,6 +87,9 @@ func (c *control) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", c.status)
 	mux.HandleFunc("GET /nodes", func(w http.ResponseWriter, r *http.Request) { answer(w)(c.node.Nodes(r.Context())) })
+	mux.HandleFunc("GET /surroundings", func(w http.ResponseWriter, r *http.Request) {
+		answer(w)(c.node.Surroundings(r.Context()))
+	})
 	handleProfiles(mux)
 	handleAdmin(mux, c.node)
 	mux.HandleFunc("POST /ping", c.ping)

@@ -25,6 +25,8 @@ type fakeNode struct {
 
 	offline bool // not connected to the hub
 
+	around *tunnel.Surroundings
+
 	asked []any // what came with the commands for admins
 }
 
@@ -53,6 +55,10 @@ func (n *fakeNode) Nodes(context.Context) ([]tunnel.NodeInfo, error) {
 		{Name: "laptop", ID: "abc", Self: true, Admin: true, Tags: []string{"a", "b"}},
 		{Name: "server", ID: "def", Online: true, Expires: &over},
 	}, n.err
+}
+
+func (n *fakeNode) Surroundings(context.Context) (*tunnel.Surroundings, error) {
+	return n.around, n.err
 }
 
 func (n *fakeNode) Ping(ctx context.Context, _ string, _ int, _ time.Duration, reply func(tunnel.Pong)) error {

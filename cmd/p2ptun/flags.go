@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 )
 
@@ -79,3 +80,16 @@ type list []string
 
 func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// addrs is what the values of a flag of that name are, as addresses.
+func (l list) addrs(name string) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for _, s := range l {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, usagef("--%s %q: want an IP address", name, s)
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}

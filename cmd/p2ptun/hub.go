@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -45,12 +44,13 @@ func runHub(e env, args []string) error {
 func parseHub(e env, args []string) (*hubOptions, error) {
 	o := new(hubOptions)
 	fs := flag.NewFlagSet("hub", flag.ContinueOnError)
-	var public, relays list
+	var public, alternate, relays list
 	var log logFlags
 	fs.StringVar(&o.Listen, "listen", ":443", "`ADDR` for signaling, TCP")
 	fs.StringVar(&o.TURNListen, "turn-listen", ":3478", "`ADDR` for STUN and TURN, UDP; STUN also on the next port")
 	fs.StringVar(&o.State, "state", config.DefaultHubState, "state directory `DIR`")
 	fs.Var(&public, "public-addr", "an `IP` that members can reach; may be given several times (default: this machine's public ones)")
+	fs.Var(&alternate, "alt-addr", "a second `IP` of this machine, so that nodes can tell how their NATs map and filter (RFC 5780); once for each family")
 	fs.Var(&relays, "relay", "a TURN server besides the hub's own, for all members: a turn or turns `URI`, with ?secret=SECRET where it shares one, @FILE with a line for each; may be given several times")
 	fs.StringVar(&o.TLSCert, "tls-cert", "", "PEM `FILE` with a certificate for the hub's host names, besides the hub's own, which needs none")
 	fs.StringVar(&o.TLSKey, "tls-key", "", "PEM `FILE` with the key of --tls-cert")
@@ -73,12 +73,11 @@ func parseHub(e env, args []string) (*hubOptions, error) {
 		return nil, err
 	}
 	o.Relays = read.relays
-	for _, s := range public {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, usagef("--public-addr %q: want an IP address", s)
-		}
-		o.PublicAddrs = append(o.PublicAddrs, a)
+	if o.PublicAddrs, err = public.addrs("public-addr"); err != nil {
+		return nil, err
+	}
+	if o.AltAddrs, err = alternate.addrs("alt-addr"); err != nil {
+		return nil, err
 	}
 	o.Log, err = log.open(e.stderr)
 	return o, err

@@ -148,7 +148,7 @@ func printStatus(w io.Writer, s tunnel.Status, now time.Time) {
 		fmt.Fprintf(w, "member until: %s\n", endText(s.Self.Expires))
 	}
 	printHub(w, s.Hub)
-	printNAT(w, s.Self.NAT)
+	printNAT(w, s.Self)
 	printRelays(w, s.Self.Relays)
 	if s.Self.GSO.Why != "" {
 		fmt.Fprintf(w, "packets pass the kernel one by one (GSO is off): %s\n", s.Self.GSO.Why)
@@ -185,16 +185,29 @@ func printHub(w io.Writer, h tunnel.HubStatus) {
 	}
 }
 
-// printNAT tells how the NAT before this machine maps, where that is known.
-func printNAT(w io.Writer, nat tunnel.NATStatus) {
+// printNAT tells what the NAT or firewall before this machine does, where that is
+// known.
+func printNAT(w io.Writer, self tunnel.SelfStatus) {
+	nat := self.NAT
+	var text string
 	switch {
+	case self.UDPBlocked:
+		text = "UDP is blocked here; `p2ptun netcheck` says more"
+	case nat.Mapping == peer.MappingUnknown:
+		return
+	case nat.Mapping == peer.MappingNone && nat.Filtering.PerDestination():
+		text = "none, but a firewall that lets in who was sent to alone"
 	case nat.Mapping == peer.MappingNone:
-		fmt.Fprintln(w, "NAT: none")
+		text = "none"
 	case nat.Mapping.PerDestination():
-		fmt.Fprintf(w, "NAT: %s mapping (symmetric)\n", nat.Mapping)
-	case nat.Mapping != peer.MappingUnknown:
-		fmt.Fprintf(w, "NAT: %s mapping\n", nat.Mapping)
+		text = string(nat.Mapping) + " mapping (symmetric)"
+	default:
+		text = string(nat.Mapping) + " mapping"
 	}
+	if nat.Mapping != peer.MappingNone && nat.Filtering != "" && !self.UDPBlocked {
+		text += ", " + string(nat.Filtering) + " filtering"
+	}
+	fmt.Fprintf(w, "NAT: %s\n", text)
 }
 
 // printRelays tells the relays that are held, and what is wrong with others. One

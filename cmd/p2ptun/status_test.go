@@ -38,6 +38,11 @@ func behind(self tunnel.SelfStatus, m peer.Mapping) tunnel.SelfStatus {
 	return self
 }
 
+func filtered(self tunnel.SelfStatus, m, f peer.Mapping) tunnel.SelfStatus {
+	self.NAT = tunnel.NATStatus{Mapping: m, Filtering: f}
+	return self
+}
+
 func TestPrintStatus(t *testing.T) {
 	self := tunnel.SelfStatus{Name: "laptop", State: "up", Interface: "p2ptun0",
 		Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.1"), netip.MustParseAddr("fd00::1")}}
@@ -45,6 +50,8 @@ func TestPrintStatus(t *testing.T) {
 	withRelays := self
 	withRelays.Relays = []tunnel.RelayStatus{{Server: "192.0.2.1:3478", RTT: &rtt, Held: true}, {Server: "192.0.2.2:3478", RTT: &rtt},
 		{Server: "192.0.2.3:3478", Held: true, Error: "does not answer"}, {Server: "[2001:db8::1]:3478", Held: true, Error: "does not answer"}}
+	blocked := self
+	blocked.UDPBlocked = true
 	home := tunnel.NetworkStatus{Name: "home", ID: "wxyz"}
 	hub := func(connected bool, err string) tunnel.HubStatus {
 		return tunnel.HubStatus{URL: "ws://192.0.2.1:443", Connected: connected, Error: err}
@@ -72,6 +79,13 @@ tv: not connected to the hub
 		{"no NAT", tunnel.Status{Self: behind(self, peer.MappingNone), Network: home, Hub: hub(true, "")}, head + "hub: connected to ws://192.0.2.1:443\nNAT: none\n" + alone},
 		{"NAT", tunnel.Status{Self: behind(self, peer.MappingEndpointIndependent), Network: home, Hub: hub(true, "")},
 			head + "hub: connected to ws://192.0.2.1:443\nNAT: endpoint-independent mapping\n" + alone},
+		{"NAT and filtering", tunnel.Status{Self: filtered(self, peer.MappingEndpointIndependent, peer.MappingAddressDependent), Network: home, Hub: hub(true, "")},
+			head + "hub: connected to ws://192.0.2.1:443\nNAT: endpoint-independent mapping, address-dependent filtering\n" + alone},
+		{"open", tunnel.Status{Self: filtered(self, peer.MappingNone, peer.MappingNone), Network: home, Hub: hub(true, "")}, head + "hub: connected to ws://192.0.2.1:443\nNAT: none\n" + alone},
+		{"firewall", tunnel.Status{Self: filtered(self, peer.MappingNone, peer.MappingAddressAndPortDependent), Network: home, Hub: hub(true, "")},
+			head + "hub: connected to ws://192.0.2.1:443\nNAT: none, but a firewall that lets in who was sent to alone\n" + alone},
+		{"UDP blocked", tunnel.Status{Self: blocked, Network: home, Hub: hub(true, "")},
+			head + "hub: connected to ws://192.0.2.1:443\nNAT: UDP is blocked here; `p2ptun netcheck` says more\n" + alone},
 		{"symmetric NAT", tunnel.Status{Self: behind(self, peer.MappingAddressDependent), Network: home, Hub: hub(true, "")},
 			head + "hub: connected to ws://192.0.2.1:443\nNAT: address-dependent mapping (symmetric)\n" + alone},
 		{"alone", tunnel.Status{Self: self, Network: home, Hub: hub(false, "")}, head + "hub: connecting to ws://192.0.2.1:443\n" + alone},

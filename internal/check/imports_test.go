@@ -12,15 +12,16 @@ const module = "github.com/p2ptun/p2ptun/"
 // The one direction of imports: cmd → tunnel → peer → signaling → config, with
 // tun a leaf beside them. Each package may import what stands after it here.
 var mayImport = map[string][]string{
-	"cmd/p2ptun":           {"tunnel", "peer", "signaling/hub", "signaling", "tun", "config", "internal/procs"},
-	"tunnel":               {"peer", "signaling", "tun", "config", "internal/udpbatch"},
-	"peer":                 {"signaling", "config", "internal/framed"},
+	"cmd/p2ptun":           {"tunnel", "peer", "peer/behavior", "signaling/hub", "signaling", "tun", "config", "internal/procs"},
+	"tunnel":               {"peer", "peer/behavior", "signaling", "tun", "config", "internal/udpbatch"},
+	"peer":                 {"peer/behavior", "signaling", "config", "internal/framed"},
+	"peer/behavior":        {},
 	"signaling/hub":        {"signaling", "config", "internal/udpbatch", "internal/framed"},
 	"signaling":            {"config"},
 	"tun":                  {"config"},
 	"config":               {},
 	"internal/natlab":      {},
-	"internal/e2e":         {"tunnel", "peer", "signaling", "config", "internal/natlab"},
+	"internal/e2e":         {"tunnel", "peer", "peer/behavior", "signaling", "config", "internal/natlab"},
 	"internal/demo":        {"tunnel", "peer", "internal/natlab", "internal/e2e"},
 	"internal/bench":       {"tunnel", "peer", "config", "internal/natlab", "internal/e2e"},
 	"internal/check":       {},

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -12,8 +13,8 @@ import (
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
-// handler takes WebSocket requests at signaling.Path and RelayPath, and nothing
-// else. Once upgraded a connection has its own goroutine, so that net/http's buffers
+// handler takes WebSocket requests at signaling.Path and RelayPath, and says where
+// the STUN servers are. Once upgraded a connection has its own goroutine, so that net/http's buffers
 // go.
 func (h *Hub) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
@@ -28,7 +29,19 @@ func (h *Hub) handler(ctx context.Context) http.Handler {
 		defer release()
 		h.serveStream(ctx, "WebSocket", signaling.Stream(ws))
 	}))
+	mux.HandleFunc("GET "+signaling.STUNPath, h.tellSTUN)
 	return mux
+}
+
+// tellSTUN answers anybody where the STUN servers are.
+func (h *Hub) tellSTUN(w http.ResponseWriter, r *http.Request) {
+	if !h.strangers.allow(source(r)) {
+		h.drops.refused.Add(1)
+		http.Error(w, "too many requests from this address", http.StatusTooManyRequests)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(signaling.STUNServers{Servers: h.credentials.servers, STUN: h.credentials.stun})
 }
 
 // newUpgrader takes WebSockets of one subprotocol.

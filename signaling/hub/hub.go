@@ -22,6 +22,7 @@ type Config struct {
 	Listen            string       // TCP address of signaling; "" is ":443"
 	TURNListen        string       // UDP address of STUN and TURN; "" is ":3478"
 	PublicAddrs       []netip.Addr // where members reach the hub; none: the machine's public addresses
+	AltAddrs          []netip.Addr // a second address of this machine for STUN alone (RFC 5780), one of each family at most
 	State             string       // directory; "" is config.DefaultHubState
 	TLSCert, TLSKey   string       // PEM files of a certificate for names; both or neither
 	PlainHTTP         bool         // without TLS: a proxy in front has it, or a lab needs none
@@ -95,6 +96,9 @@ func New(cfg Config) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(cfg.PublicAddrs) == 0 {
+		public = withoutAlternates(public, cfg.AltAddrs)
+	}
 	st, err := openState(cfg.State)
 	if err != nil {
 		return nil, err
@@ -151,8 +155,10 @@ func (h *Hub) open(cfg Config, certs *certificates, public []netip.Addr, machine
 	}); err != nil {
 		return err
 	}
-	h.stun = &stunPorts{mayAsk: h.relay.mayAsk, drops: &h.drops, log: h.log}
-	h.stun.open(h.relay)
+	h.stun = &stunPorts{log: h.log}
+	if err := h.stun.open(h.relay, cfg.AltAddrs); err != nil {
+		return err
+	}
 	h.credentials.servers, h.credentials.stun = h.relay.servers(), h.stun.servers
 	h.credentials.relays = cfg.Relays
 	h.link.Key, h.link.Access = h.identity.Public(), h.state.access

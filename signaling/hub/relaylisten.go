@@ -21,6 +21,7 @@ import (
 type listener struct {
 	*udpbatch.Conn
 	*front
+	site   *stunSite       // answers Binding requests
 	batch  *udpbatch.Batch // being taken apart, or nil; the reader's
 	unread unread
 }
@@ -111,7 +112,8 @@ func bindAddrs(public []netip.Addr, host netip.Addr, machine addrSet) map[netip.
 	return binds
 }
 
-// ReadFrom forwards ChannelData and returns what else comes, for pion/turn. It
+// ReadFrom forwards ChannelData, answers Binding requests and returns what else
+// comes, for pion/turn. It
 // returns an error only when the listener is of no more use: pion stops at the
 // first.
 func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
@@ -130,6 +132,9 @@ func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 			l.batch = nil
 		case isChannelData(d):
 			l.forward(d, from)
+		case isBindingRequest(d):
+			l.flows.end()
+			l.site.answer(d, from, 0, l.UDPConn)
 		default:
 			return l.hand(p, d), net.UDPAddrFromAddrPort(from), nil
 		}

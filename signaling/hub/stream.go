@@ -97,10 +97,24 @@ func (s *stream) ReadFrom(p []byte) (int, net.Addr, error) {
 			return 0, nil, err
 		}
 		s.flows.now = int64(time.Since(meterStart))
-		if !isChannelData(m) {
+		switch {
+		case isChannelData(m):
+			s.forward(m, s.client)
+		case isBindingRequest(m):
+			s.answerBinding(m)
+		default:
 			return s.hand(p, m), s.addr, nil
 		}
-		s.forward(m, s.client)
+	}
+}
+
+// answerBinding answers by the stream, which cannot change an address or a port: there
+// is one socket, and where it is seen from outside a proxy may know.
+func (s *stream) answerBinding(request []byte) {
+	server := corners{{open: true}}
+	if a, ok := server.bindingReply(request, s.client, 0); ok {
+		s.flows.end()
+		s.writer.Send(a.raw, nil)
 	}
 }
 
