@@ -13,6 +13,11 @@ type upstream interface {
 	lease() (netip.Prefix, netip.Addr, error)
 	// deliver sends the packets for an address to the customer.
 	deliver(outside end, addr netip.Addr) error
+
+	// connected6 has the interface carry IPv6 as well. It may be repeated.
+	connected6(outside end) error
+	// lease6 is lease for IPv6. The next hop is always nextHop6.
+	lease6() (netip.Prefix, error)
 }
 
 // An attachment is a customer's connection to its upstream. Guarded by the
@@ -24,17 +29,28 @@ type attachment struct {
 	upstream upstream
 	addrs    []netip.Prefix // the first is the one with the default route
 	next     netip.Addr     // hop of the default route
+
+	addrs6    []netip.Prefix // of IPv6; the last is the one that is not deprecated
+	temporary bool           // the kernel makes addresses beside them (RFC 8981)
 }
 
 // attach connects ns to the upstream by an interface of that name, with an
-// address and a default route. l.mu is held.
-func (l *Lab) attach(inside end, up upstream, link Link) (*attachment, error) {
-	a, err := l.connect(inside, up, link)
+// address and a default route of each of its families. l.mu is held.
+func (l *Lab) attach(inside end, up upstream, c config) (*attachment, error) {
+	a, err := l.connect(inside, up, c.link)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.addAddr(); err != nil {
-		return nil, err
+	a.temporary = c.temporary
+	if !c.only6 {
+		if err := a.addAddr(); err != nil {
+			return nil, err
+		}
+	}
+	if c.ipv6 {
+		if err := a.addAddr6(); err != nil {
+			return nil, err
+		}
 	}
 	return a, nil
 }
@@ -52,11 +68,11 @@ func (l *Lab) connect(inside end, up upstream, link Link) (*attachment, error) {
 	return a, nil
 }
 
-// addr returns the attachment's first address; invalid if it has lost its own
-// and got no other.
+// addr returns the attachment's first address, of IPv4 where it has that;
+// invalid if it has lost its own and got no other.
 func (a *attachment) addr() netip.Addr {
 	if len(a.addrs) == 0 {
-		return netip.Addr{}
+		return a.addr6()
 	}
 	return a.addrs[0].Addr()
 }
@@ -114,5 +130,5 @@ func (a *attachment) setUp(up bool) error {
 			return err
 		}
 	}
-	return nil
+	return a.plugged6()
 }

@@ -13,7 +13,8 @@ import (
 // latest; the caller still has to Wait for it.
 type Cmd struct {
 	*exec.Cmd
-	host *Host
+	ns      *namespace
+	spawner *spawner
 }
 
 // Command returns a command to be started inside the host; the context ends
@@ -21,7 +22,7 @@ type Cmd struct {
 // children are inside as well, and end with the lab even if they left their
 // process group or session.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *Cmd {
-	return &Cmd{Cmd: exec.CommandContext(ctx, name, args...), host: h}
+	return &Cmd{exec.CommandContext(ctx, name, args...), h.ns, h.spawner}
 }
 
 // Start is like [exec.Cmd.Start]. If this process dies, the kernel kills the
@@ -31,7 +32,7 @@ func (c *Cmd) Start() error {
 		c.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	c.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	return c.host.lab.spawner.start(c.host.ns, c.Cmd.Start)
+	return c.spawner.start(c.ns, c.Cmd.Start)
 }
 
 // Run is like [exec.Cmd.Run].
@@ -84,8 +85,12 @@ type spawn struct {
 	err   chan<- error
 }
 
+func newSpawner(home *os.File) *spawner {
+	return &spawner{home: home, requests: make(chan spawn), quit: make(chan struct{}), done: make(chan struct{})}
+}
+
 func startSpawner(home *os.File) *spawner {
-	s := &spawner{home: home, requests: make(chan spawn), quit: make(chan struct{}), done: make(chan struct{})}
+	s := newSpawner(home)
 	go s.run()
 	return s
 }
@@ -93,20 +98,26 @@ func startSpawner(home *os.File) *spawner {
 func (s *spawner) run() {
 	defer close(s.done)
 	onThread(s.home, func() error {
-		for {
-			select {
-			case r := <-s.requests:
-				err := switchTo(r.ns.file)
-				if err == nil {
-					err = r.start()
-				}
-				// It may be the main thread, which /proc/self shows.
-				r.err <- errors.Join(err, switchTo(s.home))
-			case <-s.quit:
-				return nil
-			}
-		}
+		s.serve()
+		return nil
 	})
+}
+
+// serve starts what is asked for, from this thread, until stop.
+func (s *spawner) serve() {
+	for {
+		select {
+		case r := <-s.requests:
+			err := switchTo(r.ns.file)
+			if err == nil {
+				err = r.start()
+			}
+			// It may be the main thread, which /proc/self shows.
+			r.err <- errors.Join(err, switchTo(s.home))
+		case <-s.quit:
+			return
+		}
+	}
 }
 
 // start runs fn, which starts a process, inside the namespace.

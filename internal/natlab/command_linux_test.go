@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +41,10 @@ func role(name string) {
 		if err := child.Start(); err != nil {
 			fmt.Println(err)
 		}
+	case "lookup": // asks the resolver
+		addrs, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip6", ipv4only)
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		fmt.Println(addrs, err)
 	case "crash":
 		fmt.Println(crash()) // if it returns
 	}

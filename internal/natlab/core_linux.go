@@ -22,6 +22,8 @@ type core struct {
 	ns       *namespace
 	sockets  int // interfaces made
 	assigned int // public addresses given out
+
+	hosts6, networks6 int // IPv6 addresses and prefixes given out
 }
 
 func newCore(l *Lab) (*core, error) {

@@ -11,13 +11,17 @@
 //	                                  NAT 100.64.2.2
 //	                                   └─ c 192.168.3.2
 //
+// IPv6 is routed, not translated: to public hosts that have it (2001:db8:1::/64),
+// and to networks behind a router with a firewall that tracks state, or none
+// (2001:db8:2:N::/64). A network without IPv4 may reach that by NAT64.
+//
 // It owns the namespaces, what is inside them, and the processes started in
 // them. Namespaces are anonymous: only file descriptors of this process hold
 // them, so they vanish with it, crash included (but for a daemon started inside
 // that has left its parent), and the machine's own interfaces, routes and
 // firewall are never touched. It runs no program of the
-// machine (no ip, nft, sysctl) and knows nothing of p2ptun: it is used by tests
-// and by the demo only.
+// machine (no ip, nft, sysctl), but tayga where NAT64 is asked for, and knows
+// nothing of p2ptun: it is used by tests and by the demo only.
 //
 // A lab needs CAP_SYS_ADMIN and CAP_NET_ADMIN. [Enter] gets them for an
 // ordinary user through a user namespace; [Available] says why a lab cannot be

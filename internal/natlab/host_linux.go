@@ -10,10 +10,11 @@ import (
 // A Host is a machine with one interface, eth0, in the public internet or
 // behind a NAT; AddUplink gives it more. Safe for concurrent use.
 type Host struct {
-	lab  *Lab
-	ns   *namespace
-	link *attachment // guarded by lab.mu, as what follows
-	more []*Uplink
+	lab     *Lab
+	ns      *namespace
+	spawner *spawner    // of its commands
+	link    *attachment // guarded by lab.mu, as what follows
+	more    []*Uplink
 }
 
 // PublicHost attaches a host with a public address to the core.
@@ -30,6 +31,9 @@ func (l *Lab) newHost(up upstream, name string, opts []Option) (*Host, error) {
 	c := configure(opts)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if n, ok := up.(*NAT); ok { // a LAN's families are its router's
+		c.ipv6, c.only6 = n.prefix6.IsValid() && !c.noIPv6, n.only6
+	}
 	ns, err := l.namespace(name)
 	if err != nil {
 		return nil, err
@@ -53,11 +57,23 @@ func (l *Lab) newHost(up upstream, name string, opts []Option) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{lab: l, ns: ns}
-	if h.link, err = l.attach(end{ns, "eth0"}, up, c.link); err != nil {
+	if c.temporary {
+		err = ns.sysctl("ipv6/conf/all/use_tempaddr", "2", "ipv6/conf/default/use_tempaddr", "2")
+		if err != nil {
+			return nil, err
+		}
+	}
+	h := &Host{lab: l, ns: ns, spawner: l.spawner}
+	if h.link, err = l.attach(end{ns, "eth0"}, up, c); err != nil {
 		return nil, err
 	}
-	return h, nil
+	if n, ok := up.(*NAT); ok {
+		n.customers = append(n.customers, h.link)
+		if n.resolver.IsValid() {
+			h.spawner, err = n.resolving()
+		}
+	}
+	return h, err
 }
 
 // Name returns the name it was made with.
@@ -68,6 +84,13 @@ func (h *Host) Addr() netip.Addr {
 	h.lab.mu.Lock()
 	defer h.lab.mu.Unlock()
 	return h.link.addr()
+}
+
+// Addr6 returns the host's newest stable IPv6 address; invalid if it has none.
+func (h *Host) Addr6() netip.Addr {
+	h.lab.mu.Lock()
+	defer h.lab.mu.Unlock()
+	return h.link.addr6()
 }
 
 // AddAddr gives the host one more address of its network and returns it.
@@ -81,7 +104,7 @@ func (h *Host) AddAddr() (netip.Addr, error) {
 }
 
 // AddIPv6 gives the host an IPv6 address. It has the LAN for its prefix and no
-// router: nobody routes IPv6 here.
+// router.
 func (h *Host) AddIPv6(p netip.Prefix) error {
 	h.lab.mu.Lock()
 	defer h.lab.mu.Unlock()
@@ -103,7 +126,7 @@ func (h *Host) Swallow(size int) error {
 	return h.lab.setLink(h.link, func(now *Link) { now.Swallow = size })
 }
 
-// Renumber replaces the host's addresses by a new one.
+// Renumber replaces the host's IPv4 addresses by a new one.
 func (h *Host) Renumber() error {
 	h.lab.mu.Lock()
 	defer h.lab.mu.Unlock()

@@ -44,6 +44,11 @@ const readyTimeout = 10 * time.Second
 // has run it drops every packet. It announces the change, but not reliably to
 // a listener that may come late, so this asks.
 func (n *namespace) ready(iface string) error {
+	return n.await(iface, func(state netlink.LinkOperState) bool { return state == netlink.OperUp })
+}
+
+// await waits for a state of the interface.
+func (n *namespace) await(iface string, good func(netlink.LinkOperState) bool) error {
 	deadline := time.Now().Add(readyTimeout)
 	for {
 		var state netlink.LinkOperState
@@ -51,7 +56,7 @@ func (n *namespace) ready(iface string) error {
 			state = link.Attrs().OperState
 			return nil
 		})
-		if err != nil || state == netlink.OperUp {
+		if err != nil || good(state) {
 			return err
 		}
 		if time.Now().After(deadline) {
@@ -94,7 +99,7 @@ func ipNet(p netip.Prefix) *net.IPNet {
 }
 
 // router makes the namespace forward, quietly: no redirects, no source
-// checks, no limit on ICMP errors, and no IPv6 of its own.
+// checks, no limit on ICMP errors, and no IPv6 but where enable6 turns it on.
 func (n *namespace) router() error {
 	return n.sysctl(
 		"ipv4/ip_forward", "1",

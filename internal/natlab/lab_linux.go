@@ -18,7 +18,8 @@ type Lab struct {
 	namespaces []*namespace
 	core       *core
 	wires      *wireRoom
-	lans       int // automatic LAN prefixes given out
+	lans       int      // automatic LAN prefixes given out
+	ending     []func() // called by Close, before it kills
 }
 
 var errClosed = errors.New("natlab: the lab is closed")
@@ -72,6 +73,9 @@ func (l *Lab) Close() error {
 	}
 	l.closed = true
 	l.spawner.stop()
+	for _, stop := range l.ending {
+		stop()
+	}
 	inodes := make(map[uint64]bool)
 	for _, n := range l.namespaces {
 		inodes[n.inode] = true

@@ -19,11 +19,20 @@ type NAT struct {
 	ns       *namespace
 	behavior Behavior
 	prefix   netip.Prefix // of the LAN
+	inner    string       // the interface that what is translated comes from
+	resolver netip.Addr   // of the LAN's hosts; invalid: the machine's
 
 	// These are guarded by lab.mu.
 	wan     *attachment
 	sockets int // LAN interfaces made
 	leased  int // LAN addresses given out
+
+	only6     bool         // the LAN has no IPv4
+	open6     bool         // the router lets all IPv6 in
+	prefix6   netip.Prefix // of the LAN; invalid: none
+	leased6   int          // LAN addresses given out
+	customers []*attachment
+	spawner   *spawner // of commands with the resolver; nil: none needed one
 }
 
 // NAT attaches a NAT to the core, with a public WAN address.
@@ -46,18 +55,33 @@ func (l *Lab) newNAT(up upstream, name string, b Behavior, opts []Option) (*NAT,
 	if !c.lan.Addr().Is4() || c.lan.Bits() < 24 || c.lan.Bits() > 29 {
 		return nil, fmt.Errorf("natlab: LAN %s of %s is not an IPv4 prefix from /24 to /29", c.lan, name)
 	}
+	if c.ipv6 && up != upstream(l.core) {
+		return nil, fmt.Errorf("natlab: %s: IPv6 is routed to networks at the core alone", name)
+	}
 	ns, err := l.namespace(name)
 	if err != nil {
 		return nil, err
 	}
-	n := &NAT{lab: l, ns: ns, behavior: b, prefix: c.lan.Masked()}
+	n := &NAT{
+		lab: l, ns: ns, behavior: b, prefix: c.lan.Masked(), inner: ifLAN,
+		only6: c.only6 || c.nat64.IsValid(), open6: c.open6,
+	}
 	if err := n.ns.router(); err != nil {
 		return nil, err
 	}
 	if err := n.makeLAN(); err != nil {
 		return nil, err
 	}
-	if n.wan, err = l.attach(end{ns, ifWAN}, up, c.link); err != nil {
+	if n.wan, err = l.attach(end{ns, ifWAN}, up, c); err != nil {
+		return nil, err
+	}
+	if c.ipv6 {
+		err = n.route6()
+	}
+	if err == nil && c.nat64.IsValid() {
+		err = n.startNAT64(c.nat64)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return n, n.install()
@@ -79,8 +103,10 @@ func (n *NAT) makeLAN() error {
 	if err := n.ns.sysctl("bridge/bridge-nf-call-iptables", "0"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := n.ns.addAddr(ifLAN, netip.PrefixFrom(n.Gateway(), n.prefix.Bits())); err != nil {
-		return err
+	if !n.only6 {
+		if err := n.ns.addAddr(ifLAN, netip.PrefixFrom(n.Gateway(), n.prefix.Bits())); err != nil {
+			return err
+		}
 	}
 	return n.ns.up(ifLAN)
 }
@@ -136,6 +162,9 @@ func (n *NAT) deliver(end, netip.Addr) error { return nil } // all on one link
 
 // install writes the firewall for the current WAN address. lab.mu is held.
 func (n *NAT) install() error {
+	if len(n.wan.addrs) == 0 {
+		return nil // nothing to translate
+	}
 	return n.transaction(func(r *ruleset) error { return r.install() })
 }
 
@@ -146,7 +175,7 @@ func (n *NAT) transaction(fn func(*ruleset) error) error {
 		if err != nil {
 			return fmt.Errorf("natlab: nftables in %s: %w", n.ns.name, err)
 		}
-		return fn(newRuleset(conn, n.behavior, n.wan.addr()))
+		return fn(newRuleset(conn, n.behavior, n.inner, n.wan.addr()))
 	})
 }
 

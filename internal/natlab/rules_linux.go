@@ -61,13 +61,14 @@ type ruleset struct {
 	conn     *nftables.Conn
 	table    *nftables.Table
 	behavior Behavior
+	inner    string // the interface that what is translated comes from
 	wan      netip.Addr
 
 	mappings, externals, contacted, taken *nftables.Set
 }
 
-func newRuleset(conn *nftables.Conn, b Behavior, wan netip.Addr) *ruleset {
-	r := &ruleset{conn: conn, behavior: b, wan: wan}
+func newRuleset(conn *nftables.Conn, b Behavior, inner string, wan netip.Addr) *ruleset {
+	r := &ruleset{conn: conn, behavior: b, inner: inner, wan: wan}
 	r.table = &nftables.Table{Name: "natlab", Family: nftables.TableFamilyIPv4}
 	endpoint := concat(nftables.TypeIPAddr, nftables.TypeInetService)
 	r.mappings = r.set(1, "mappings", concat(r.key(nftables.TypeIPAddr, nftables.TypeInetService)...))
@@ -157,7 +158,7 @@ func (r *ruleset) prerouting() {
 		steps(from(ifWAN), udp, notAddr(ipDestination, r.wan), drop()),
 		steps(from(ifWAN), udp, goTo(chainInbound)),
 	)
-	ownAddress := steps(from(ifLAN), udp, isAddr(ipDestination, r.wan))
+	ownAddress := steps(from(r.inner), udp, isAddr(ipDestination, r.wan))
 	if r.behavior.Hairpin {
 		rules = append(rules,
 			steps(ownAddress, jump(chainOutbound)),
@@ -176,13 +177,13 @@ func (r *ruleset) prerouting() {
 func (r *ruleset) firewall() []rule {
 	switch r.behavior.Firewall {
 	case NoUDP:
-		return []rule{steps(from(ifLAN), protocol(unix.IPPROTO_UDP), drop())}
+		return []rule{steps(from(r.inner), protocol(unix.IPPROTO_UDP), drop())}
 	case WebOnly:
 		tcp := protocol(unix.IPPROTO_TCP)
 		return []rule{
-			steps(from(ifLAN), tcp, is(destPort, 0, 80), accept()),
-			steps(from(ifLAN), tcp, is(destPort, 443>>8, 443&0xff), accept()),
-			steps(from(ifLAN), drop()),
+			steps(from(r.inner), tcp, is(destPort, 0, 80), accept()),
+			steps(from(r.inner), tcp, is(destPort, 443>>8, 443&0xff), accept()),
+			steps(from(r.inner), drop()),
 		}
 	}
 	return nil
@@ -193,7 +194,7 @@ func (r *ruleset) firewall() []rule {
 func (r *ruleset) forwarding() {
 	r.chain("forward", &hook{nftables.ChainTypeFilter, nftables.ChainHookForward,
 		nftables.ChainPriorityFilter, nftables.ChainPolicyDrop},
-		steps(from(ifLAN), accept()),
+		steps(from(r.inner), accept()),
 		steps(from(ifWAN), protocol(unix.IPPROTO_UDP), accept()),
 		steps(meta(expr.MetaKeyMARK, binaryutil.NativeEndian.PutUint32(markError)), accept()),
 		steps(tracked(), accept()))

@@ -183,7 +183,7 @@ func (p *pump) next() time.Time {
 // accept queues a frame. Address resolution passes at once, whatever the link:
 // a long cable does not lose it, the routers at its ends do their own.
 func (p *pump) accept(now time.Time, frame []byte) {
-	if isARP(frame) {
+	if isResolution(frame) {
 		p.out.Write(frame)
 		return
 	}
@@ -209,9 +209,22 @@ func (p *pump) accept(now time.Time, frame []byte) {
 	}
 }
 
-func isARP(frame []byte) bool {
+// isResolution says whether a frame asks for a neighbour's link address, or tells
+// it: ARP, or neighbour discovery (RFC 4861).
+func isResolution(frame []byte) bool {
 	const etherType = vnetHeaderLen + 12
-	return len(frame) >= etherType+2 && binary.BigEndian.Uint16(frame[etherType:]) == unix.ETH_P_ARP
+	if len(frame) < etherType+2 {
+		return false
+	}
+	switch packet := frame[etherType+2:]; binary.BigEndian.Uint16(frame[etherType:]) {
+	case unix.ETH_P_ARP:
+		return true
+	case unix.ETH_P_IPV6:
+		const header, solicitation, advertisement = 40, 135, 136
+		return len(packet) > header && packet[6] == unix.IPPROTO_ICMPV6 &&
+			(packet[header] == solicitation || packet[header] == advertisement)
+	}
+	return false
 }
 
 // isTCP looks at a frame of at least 64 bytes.
