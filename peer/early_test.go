@@ -58,11 +58,11 @@ func TestGuess(t *testing.T) {
 		{"seen", false, seen, false, "198.51.100.9:7"},
 		{"not seen", false, netip.Addr{}, false, ""},
 		{"a server has answered", false, seen, true, testRemote.String()},
-		{"no address of that family", false, six, false, ""},
+		{"an address of ours without a NAT", false, six, false, ""},
 		{"nobody is to know", true, seen, false, ""},
 	} {
 		u := NewUnderlay(UnderlayConfig{Port: 7, RelayOnly: tt.relayOnly})
-		u.SetAddresses([]netip.Addr{netip.MustParseAddr("192.168.1.2")})
+		u.SetAddresses([]netip.Addr{netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("2001:db8::8")})
 		u.SetServers([]Server{{Addr: hubAddr}})
 		u.SetObserved(tt.seen)
 		if tt.asked {

@@ -215,7 +215,8 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) (changed bool) {
 
 // SetObserved takes the address that the hub has seen this node at. Most NATs keep
 // the port, so it is a candidate under the socket's, until a STUN server has said
-// what is so.
+// what is so. IPv6 says nothing new: it is this node's own address, and perhaps a
+// temporary one.
 func (u *Underlay) SetObserved(addr netip.Addr) {
 	u.mu.Lock()
 	changed := u.observed != addr
@@ -235,7 +236,7 @@ func (u *Underlay) SetForeign(prefixes []netip.Prefix) { u.foreign.Store(&prefix
 func (u *Underlay) guessLocked() (c Candidate, ok bool) {
 	addr := netip.AddrPortFrom(u.observed, u.port)
 	i := slices.IndexFunc(u.hosts, func(h netip.Addr) bool { return h.Is4() == u.observed.Is4() })
-	if u.relayOnly || i < 0 || !u.allowed(addr) {
+	if u.relayOnly || i < 0 || !addr.Addr().Is4() || !u.allowed(addr) {
 		return c, false
 	}
 	return Candidate{Type: ServerReflexive, Addr: addr, Base: netip.AddrPortFrom(u.hosts[i], u.port)}, true

@@ -132,7 +132,7 @@ func openSocket(network string, port *uint16, gso bool) (*socket, error) {
 	*port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	c, err := udpbatch.New(udp)
 	if err == nil {
-		err = cmp.Or(c.Tell(), c.Fragment())
+		err = cmp.Or(c.Tell(), c.Fragment(), c.Stable())
 	}
 	if err != nil {
 		udp.Close()

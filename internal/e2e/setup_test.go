@@ -28,6 +28,31 @@ func newSetup(t *testing.T) *setup { return newSetupFor(t, time.Minute, "debug")
 
 func newSetupFor(t *testing.T, limit time.Duration, logLevel string, hubArgs ...string) *setup {
 	t.Helper()
+	s := newLab(t, limit, logLevel)
+	s.startHub(natlab.Must(s.rig.Lab.PublicHost("hub")), hubArgs...)
+	return s
+}
+
+// newSetup6 is newSetup with a hub that has IPv6 as well.
+func newSetup6(t *testing.T) *setup {
+	t.Helper()
+	s := newLab(t, time.Minute, "debug")
+	s.startHub(natlab.Must(s.rig.Lab.PublicHost("hub", natlab.IPv6())))
+	return s
+}
+
+func (s *setup) startHub(host *natlab.Host, args ...string) {
+	s.t.Helper()
+	var err error
+	if s.hub, err = s.rig.StartHub(s.ctx, host, args...); err != nil {
+		s.t.Fatal(err)
+	}
+	s.hubHost = host
+}
+
+// newLab is a setup without a hub.
+func newLab(t *testing.T, limit time.Duration, logLevel string) *setup {
+	t.Helper()
 	requireLab(t)
 	dir := t.TempDir() // removed when the processes that write there have ended with the lab
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -46,26 +71,12 @@ func newSetupFor(t *testing.T, limit time.Duration, logLevel string, hubArgs ...
 		}
 	})
 	s.rig.Output = func(process, line string) { t.Logf("%s: %s", process, line) }
-	s.hubHost = natlab.Must(lab.PublicHost("hub"))
-	s.hub, err = s.rig.StartHub(ctx, s.hubHost, hubArgs...)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
 // place makes a host of that name in such a place.
 func (s *setup) place(kind, name string) *natlab.Host {
-	lab := s.rig.Lab
-	switch kind {
-	case "public":
-		return natlab.Must(lab.PublicHost(name))
-	case "cgnat-port", "cgnat-symmetric":
-		behavior := natlab.Must(natlab.Parse(kind[len("cgnat-"):]))
-		carrier := natlab.Must(lab.NAT(name+"-isp", behavior, natlab.CarrierGrade()))
-		return natlab.Must(natlab.Must(carrier.NAT(name+"-home", natlab.PortRestricted)).Host(name))
-	}
-	return natlab.Must(natlab.Must(lab.NAT(name+"-home", natlab.Must(natlab.Parse(kind)))).Host(name))
+	return natlab.Must(Place(s.rig.Lab, kind, name))
 }
 
 // address is that of the i-th node to join, from 0.

@@ -76,6 +76,9 @@ type scatter struct{}
 // Tell does nothing: local addresses are not asked for here.
 func (c *Conn) Tell() error { return nil }
 
+// Stable does nothing: the system chooses.
+func (c *Conn) Stable() error { return nil }
+
 // ReadInto waits for a datagram and puts it into bufs[0].
 func (c *Conn) ReadInto(bufs [][]byte, sizes []int) (int, Arrival, error) {
 	n, from, err := c.ReadFromUDPAddrPort(bufs[0])
