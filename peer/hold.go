@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// maxHeld is how many relays are held of each address family, where more are
-	// known: one that works and one that is ready. The families do not stand in
-	// for each other: peers of the one cannot be reached through the other.
+	// maxHeld is how many relays are held of each address family of servers, where
+	// more are known: one that works and one that is ready. The families do not
+	// stand in for each other: peers of the one cannot be reached through the
+	// other, see relays4.
 	maxHeld = 2
 
 	// A relay gives way to one that is better by a fifth and 5 ms, for three
@@ -169,6 +170,9 @@ func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) (agai
 	}
 	for _, h := range running {
 		h.server.setOpen(h.open)
+		if h.allocated && !h.busy && h.server.asked4.Load() != h.server.relays4() {
+			h.set(ctx, false) // and one of the other family
+		}
 		h.set(ctx, h.held)
 		if !h.held && (h.rtt > 0 || h.silent) {
 			u.settle(h.server) // no relay is on its way

@@ -59,7 +59,7 @@ func (l *loop) resize() {
 	}
 	z.path = l.path.path()
 	overhead, maxLink := ipv4Headers, links[len(links)-1]
-	if z.path.Remote.Addr().Is6() {
+	if z.path.Remote.Addr().Is6() || z.path.Relay != nil && z.path.Relay.Server().Addr().Is6() {
 		overhead = ipv6Headers
 	}
 	if !l.path.direct() { // where the relay is the peer's, on its way to the peer

@@ -242,7 +242,7 @@ func (r *Relay) verify(ctx context.Context) error {
 	if r.server.cut() {
 		return errRelayLost
 	}
-	addr, err := r.client.allocate(ctx, r.addr)
+	addr, err := r.client.allocate(ctx, r.addr.Addr().Is4(), r.addr)
 	var refusal *stun.TurnError
 	switch {
 	case err == nil && addr == r.addr:

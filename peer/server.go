@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,8 @@ type server struct {
 	client   atomic.Pointer[turnClient] // of the present allocation, or the try for one
 	relay    atomic.Pointer[Relay]      // nil: none
 	held     atomic.Bool                // an allocation is kept, or tried for
+	asked4   atomic.Bool                // the newest allocation was asked for over IPv4
+	only6    atomic.Bool                // that was refused
 	trouble  atomic.Pointer[trouble]    // of the newest try for an allocation; nil: none
 	judged   reflexive                  // where joined datagrams were tested; keepReflexive owns it
 	again    chan struct{}              // an allocation that was not to be had may be now
@@ -96,6 +99,7 @@ func (s *server) setCredentials(username, password string) {
 	s.mu.Unlock()
 	if changed {
 		s.trouble.Store(nil)
+		s.only6.Store(false)
 		signal(s.again)
 		signal(s.verify) // they came from a hub that may have started anew
 	}
@@ -225,32 +229,44 @@ func (s *server) pause(ctx context.Context, wait time.Duration, why error) (news
 	return false
 }
 
-// allocate makes an allocation of the server's address family, after old, which
-// may have made it itself.
+// allocate makes an allocation after old, which may have made it itself.
 func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
 	if old != nil && old.next.IsValid() {
 		return newRelay(s, old.client, old.next, old), nil
 	}
 	username, password := s.credentials()
 	client := newTURNClient(s.socket, s.addr, username, password)
-	client.ipv6 = !s.class().ipv4
+	ipv4 := s.relays4()
+	s.asked4.Store(ipv4)
 	var before netip.AddrPort
 	if old != nil {
-		before = old.addr
 		client.resume(old.client)
 	}
+	if old != nil && old.addr.Addr().Is4() == ipv4 {
+		before = old.addr
+	}
 	s.client.Store(client)
-	addr, err := client.allocate(ctx, before)
-	var refusal *stun.TurnError
-	if errors.As(err, &refusal) && refusal.ErrorCodeAttr.Code == stun.CodeAllocMismatch {
+	addr, err := client.allocate(ctx, ipv4, before)
+	if refusedWith(err, stun.CodeAllocMismatch) {
 		// The server still has an allocation of an earlier run for our port.
 		if err = client.release(ctx); err == nil {
-			addr, err = client.allocate(ctx, before)
+			addr, err = client.allocate(ctx, ipv4, before)
 		}
+	}
+	if ipv4 && s.addr.Addr().Is6() && refusedWith(err, stun.CodeAddrFamilyNotSupported, stun.CodeInsufficientCapacity) {
+		s.only6.Store(true)
+		s.asked4.Store(false)
+		addr, err = client.allocate(ctx, false, netip.AddrPort{})
 	}
 	if err != nil {
 		s.client.Store(nil)
 		return nil, err
 	}
 	return newRelay(s, client, addr, old), nil
+}
+
+// refusedWith says whether a server has refused with one of these codes.
+func refusedWith(err error, codes ...stun.ErrorCode) bool {
+	var refusal *stun.TurnError
+	return errors.As(err, &refusal) && slices.Contains(codes, refusal.ErrorCodeAttr.Code)
 }

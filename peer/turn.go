@@ -19,7 +19,6 @@ import (
 type turnClient struct {
 	socket             Socket
 	server             netip.AddrPort
-	ipv6               bool   // what is allocated
 	username, password string // empty: for a server that asks for none
 
 	mu      sync.Mutex // guards all below
@@ -48,7 +47,7 @@ const turnTries = 3
 
 func newTURNClient(socket Socket, server netip.AddrPort, username, password string) *turnClient {
 	return &turnClient{
-		socket: socket, server: server, ipv6: server.Addr().Is6(), username: username, password: password,
+		socket: socket, server: server, username: username, password: password,
 		waiting: make(map[transactionID]turnWaiter), kick: make(chan struct{}),
 	}
 }
@@ -58,12 +57,15 @@ func newTURNClient(socket Socket, server netip.AddrPort, username, password stri
 // that do not know it ignore (RFC 8489 section 14).
 const attrReplaces = stun.AttrType(0xC0E1)
 
-// allocate makes an allocation (RFC 8656 section 7.1) and returns its relayed address; old is that of the one before,
-// zero for none.
-func (c *turnClient) allocate(ctx context.Context, old netip.AddrPort) (netip.AddrPort, error) {
+// allocate makes an allocation of an address family (RFC 8656 section 7.1) and
+// returns its relayed address; old is that of the one before, zero for none.
+func (c *turnClient) allocate(ctx context.Context, ipv4 bool, old netip.AddrPort) (netip.AddrPort, error) {
 	attrs := []stun.Setter{attribute(stun.AttrRequestedTransport, 17, 0, 0, 0)} // UDP
-	if c.ipv6 {
+	switch {
+	case !ipv4:
 		attrs = append(attrs, attribute(stun.AttrRequestedAddressFamily, 2, 0, 0, 0))
+	case !c.server.Addr().Is4(): // the default, but some take the connection's
+		attrs = append(attrs, attribute(stun.AttrRequestedAddressFamily, 1, 0, 0, 0))
 	}
 	if port := old.Port(); port != 0 {
 		attrs = append(attrs, attribute(attrReplaces, byte(port>>8), byte(port)))

@@ -101,24 +101,25 @@ func TestTURNRefusals(t *testing.T) {
 	})
 }
 
-// A server of each family is asked for an address of its own.
+// A server is asked for an address of the family that is wanted.
 func TestAllocateFamily(t *testing.T) {
-	for server, relayed := range map[string]string{"203.0.113.1:3478": "203.0.113.1:5000", "[2001:db8::1]:3478": "[2001:db8::1]:5000"} {
+	for _, tt := range []struct {
+		server netip.AddrPort
+		ipv4   bool
+		want   []byte // REQUESTED-ADDRESS-FAMILY
+	}{{four4, true, nil}, {six6, false, []byte{2, 0, 0, 0}}, {six6, true, []byte{1, 0, 0, 0}}} {
 		var c *turnClient
-		addr := netip.MustParseAddrPort(server)
-		want := netip.MustParseAddrPort(relayed)
 		c = newTURNClient(socketFunc(func(b []byte, _ netip.Addr, to netip.AddrPort) error {
 			m := &stun.Message{Raw: bytes.Clone(b)}
-			if m.Decode() != nil || to != addr || m.Contains(stun.AttrRequestedAddressFamily) != addr.Addr().Is6() {
-				t.Errorf("%s was sent %v", to, m)
+			err := m.Decode()
+			if family, _ := m.Get(stun.AttrRequestedAddressFamily); err != nil || to != tt.server || !bytes.Equal(family, tt.want) {
+				t.Errorf("%s was asked for %v, want %v", to, family, tt.want)
 			}
-			ip := stun.XORMappedAddress{IP: want.Addr().AsSlice(), Port: int(want.Port())}
-			c.handle(turnAnswer(m, stun.ClassSuccessResponse, setterFunc(func(m *stun.Message) error {
-				return ip.AddToAs(m, stun.AttrXORRelayedAddress)
-			})).Raw)
+			c.handle(turnAnswer(m, stun.ClassSuccessResponse, relayedAddress(tt.server.Addr().AsSlice())).Raw)
 			return nil
-		}), addr, "", "")
-		if got, err := c.allocate(t.Context(), netip.AddrPort{}); got != want || err != nil {
+		}), tt.server, "", "")
+		want := netip.AddrPortFrom(tt.server.Addr(), 5000)
+		if got, err := c.allocate(t.Context(), tt.ipv4, netip.AddrPort{}); got != want || err != nil {
 			t.Errorf("%v, %v, want %v", got, err, want)
 		}
 	}

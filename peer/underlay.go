@@ -208,6 +208,7 @@ func (u *Underlay) SetAddresses(addrs []netip.Addr) (changed bool) {
 	u.mu.Unlock()
 	if changed {
 		u.look()
+		signal(u.reconcile)
 		u.notify()
 	}
 	return changed
