@@ -5,7 +5,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@2026.1
 FUZZTIME    ?= 1s
 
-.PHONY: build test demo bench chaos soak first crash fuzz clean
+.PHONY: build test demo bench reach chaos soak first crash fuzz clean
 
 build: ## the binary, bin/p2ptun
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/p2ptun ./cmd/p2ptun
@@ -18,6 +18,9 @@ demo: ## a hub and three nodes behind NATs, with the real commands
 
 bench: ## beside wireguard-go and other relays, about 25 minutes; writes BENCHMARKS.md
 	$(GO) run ./internal/bench
+
+reach: ## every two places that a machine may stand in, about 5 minutes; docs/reach.md
+	$(GO) run ./internal/reach
 
 chaos: ## the fault table of docs/reliability.md, about 10 minutes
 	$(GO) run ./internal/chaos

@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/p2ptun/p2ptun/internal/e2e"
 	"github.com/p2ptun/p2ptun/internal/natlab"
 )
 
@@ -86,7 +87,7 @@ func main() {
 	case o.first:
 		work = runFirst
 	}
-	o.stamp = stamp()
+	o.stamp = e2e.Provenance()
 	if err := work(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "chaos: error: %v\n", err)
 		os.Exit(1)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -51,15 +50,6 @@ func (r *report) write() error {
 func (r *report) writeMachine(b *bytes.Buffer) {
 	fmt.Fprintf(b, "%s, %d processors, %s: %d runs of each row, %d labs side by side, took %v; %.0f %% of the machine was idle; %d runs that had missed a goal with less than %.0f %% idle, or one of %s s, were made again, alone.\n\n",
 		r.stamp, runtime.NumCPU(), runtime.Version(), r.runs, r.parallel, r.took.Round(time.Second), 100*r.idle, r.again, 100*crowded, short(unnoticed))
-}
-
-// stamp is the time, what is checked out now, and whether it has been changed.
-func stamp() string {
-	commit := "unknown"
-	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude", "*", "--abbrev=12").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
-	}
-	return time.Now().UTC().Format("2006-01-02 15:04 UTC") + ", commit " + commit
 }
 
 func (c *cell) write(b *bytes.Buffer) {

@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/bench":       {"tunnel", "peer", "config", "internal/natlab", "internal/e2e"},
 	"internal/check":       {},
 	"internal/chaos":       {"tunnel", "peer", "internal/natlab", "internal/e2e", "internal/chaos/first"},
+	"internal/reach":       {"peer", "internal/natlab", "internal/e2e"},
 	"internal/chaos/first": {"tunnel", "peer", "internal/natlab", "internal/e2e"},
 
 	// What the packet path stands on: system calls, and no package of ours.
