@@ -35,6 +35,14 @@ type Candidate struct {
 	Relay *Relay         // the allocation of a relay candidate, else nil
 }
 
+// ownUse are IPv4 addresses that a machine has for itself, to reach IPv4 through a
+// translator (RFC 7335): no other can send there.
+var ownUse = netip.MustParsePrefix("192.0.0.0/29")
+
+// Told says whether peers are told of c. What is not told is checked from all the
+// same, and they see where that comes from.
+func (c Candidate) Told() bool { return !ownUse.Contains(c.Addr.Addr()) }
+
 // build makes the agent's form of c. The local preference (RFC 8445 section
 // 5.1.2.1) tells candidates of one type apart: the higher, the sooner tried.
 func (c Candidate) build(preference uint16) (ice.Candidate, error) {

@@ -149,8 +149,7 @@ func (g *generation) add(c Candidate) error {
 	if err != nil {
 		return err
 	}
-	line := candidate.Marshal()
-	if !g.trickle.add(line) {
+	if c.Told() && !g.trickle.add(candidate.Marshal()) {
 		return fmt.Errorf("add %s candidate %s: the peer has the whole list", c.Type, c.Addr)
 	}
 	if c.Type == Host {

@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,5 +159,23 @@ func TestAgentOpensNothing(t *testing.T) {
 	}
 	if got := g.state(time.Now()); got != "new" {
 		t.Errorf("state %s, want new", got)
+	}
+}
+
+// An address that the machine has for itself is checked from, and told to nobody.
+func TestOwnUseIsNotTold(t *testing.T) {
+	u := NewUnderlay(UnderlayConfig{Socket: outgoing{make(chan stun.Message, 1)}, Port: 1})
+	own := netip.MustParseAddr("192.0.0.2")
+	u.SetAddresses([]netip.Addr{own, testLocal.Addr()})
+	g, err := newGeneration(u, func() {}, func(*Relay, netip.AddrPort) {}, noTunnel{}.Heard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	if !g.hosts[netip.AddrPortFrom(own, 1)] || len(g.hosts) != 2 {
+		t.Errorf("checked from %v, want %v among two", g.hosts, own)
+	}
+	if lines := g.describe().Candidates; len(lines) != 1 || strings.Contains(lines[0], own.String()) {
+		t.Errorf("told %q, want %v alone", lines, testLocal.Addr())
 	}
 }

@@ -60,6 +60,10 @@ type ClientConfig struct {
 	// goroutine, and must not block on the Client.
 	Handle func(Message)
 	Log    *slog.Logger
+
+	// Dial opens the TCP connection, to an address and port as URLs have them. It is
+	// called from any goroutine. Nil: package net's.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Client keeps a node connected to its hub.
@@ -74,7 +78,7 @@ type Client struct {
 	link     atomic.Pointer[link]   // nil: no connection
 	last     atomic.Pointer[string] // the URL that worked last
 
-	netDial dialFunc // nil: package net's; for tests
+	netDial dialFunc // as ClientConfig.Dial
 }
 
 // link is a connection that the hub has welcomed.
@@ -95,6 +99,7 @@ func NewClient(cfg ClientConfig) *Client {
 		presence: SignPresence(cfg.Self.Node, cfg.Self.Network, cfg.Self.Epoch),
 		kick:     make(chan struct{}, 1),
 		suspect:  make(chan struct{}, 1),
+		netDial:  cfg.Dial,
 	}
 	c.hub.Store(&cfg.Hub)
 	return c

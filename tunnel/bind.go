@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/p2ptun/p2ptun/internal/nat64"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
@@ -40,6 +41,9 @@ type BindConfig struct {
 	// none. Zero: a random one, kept for as long as the Bind lives.
 	Port uint16
 
+	// NAT64 is the way to IPv4 where the machine has none. Nil: it has.
+	NAT64 *nat64.Way
+
 	// NoGSO turns the joining of datagrams (UDP GSO and GRO) off, for kernels
 	// and drivers that get it wrong.
 	NoGSO bool
@@ -61,6 +65,7 @@ type BindConfig struct {
 // Safe for concurrent use.
 type Bind struct {
 	handler Handler
+	nat64   *nat64.Way
 	gso     bool
 
 	v4, v6   atomic.Pointer[socket] // nil: closed, or the machine lacks the family
@@ -84,6 +89,7 @@ var _ conn.Bind = (*Bind)(nil)
 func NewBind(c BindConfig) *Bind {
 	return &Bind{
 		handler: c.Handler,
+		nat64:   c.NAT64,
 		gso:     !c.NoGSO,
 		port:    c.Port,
 		relayed: make(chan *relayedPacket, relayedQueue),

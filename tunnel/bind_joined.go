@@ -9,7 +9,7 @@ import (
 // shorter, in one piece that the kernel cuts. It fails with
 // errors.ErrUnsupported where the kernel does not.
 func (b *Bind) SendJoined(list [][]byte, to netip.AddrPort) error {
-	to = canonical(to)
+	to = b.nat64.Out(canonical(to))
 	s, err := b.socketFor(to.Addr())
 	if err != nil {
 		return err
@@ -23,11 +23,12 @@ func (b *Bind) SendJoined(list [][]byte, to netip.AddrPort) error {
 	return s.WriteJoined(w.run)
 }
 
-// SetJoining says whether what is sent to a family of addresses may be joined.
+// SetJoining says whether what is sent to a family of addresses may be joined. Where
+// IPv4 is reached through a NAT64, that counts for IPv6.
 func (b *Bind) SetJoining(ipv4, may bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if ipv4 {
+	if ipv4 && !b.nat64.Prefix().IsValid() {
 		b.apart.v4 = !may
 	} else {
 		b.apart.v6 = !may

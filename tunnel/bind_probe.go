@@ -9,7 +9,7 @@ const smallSize = 1200
 // Probe sends one datagram as SendTo does, but never in fragments. The error is
 // syscall.EMSGSIZE for one that is longer than the interface carries.
 func (b *Bind) Probe(p []byte, local netip.Addr, to netip.AddrPort) error {
-	to = canonical(to)
+	to = b.nat64.Out(canonical(to))
 	s, err := b.socketFor(to.Addr())
 	if err != nil {
 		return err

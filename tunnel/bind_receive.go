@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/p2ptun/p2ptun/internal/nat64"
 	"github.com/p2ptun/p2ptun/internal/udpbatch"
 	"golang.zx2c4.com/wireguard/conn"
 )
@@ -18,7 +19,8 @@ import (
 //
 //  1. ReadInto takes a run of datagrams of one sender off the socket, each into
 //     a buffer of the device's.
-//  2. sources.learn notes the local address that they came to.
+//  2. sources.learn notes the local address that they came to. What has come
+//     through a NAT64 is from the IPv4 address that it stands for from here on.
 //  3. classify tells each datagram by its first bytes. STUN and sealed
 //     datagrams go to the Handler, junk is counted. Their size becomes 0, which
 //     the device passes over. ChannelData of a peer loses its header, and what
@@ -87,6 +89,9 @@ func (b *Bind) receiveFrom(s *socket) conn.ReceiveFunc {
 func (b *Bind) accept(bufs [][]byte, sizes []int, eps []conn.Endpoint, a udpbatch.Arrival) (found bool) {
 	a.From, a.Local = canonical(a.From), canonicalAddr(a.Local)
 	b.sources.learn(a.Local, a.Interface)
+	if from, ok := b.nat64.In(a.From); ok {
+		a.From, a.Local = from, nat64.Local
+	}
 	var from sender
 	for i, buf := range bufs {
 		p := buf[:sizes[i]]

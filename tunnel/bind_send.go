@@ -16,7 +16,9 @@ import (
 //     one; both are prepared, unless a local address changed since.
 //  5. A relayed path takes the packets to the relay, each as ChannelData. Until
 //     the relay has bound a channel they go one by one, as it sees fit.
-//  6. socket.write has the kernel cut equal packets of one large send.
+//  6. Without IPv4 here, what is for an IPv4 address leaves for the one that stands
+//     for it behind the network's NAT64.
+//  7. socket.write has the kernel cut equal packets of one large send.
 //
 // Nothing here allocates or copies per packet, and peers share no lock.
 
@@ -109,6 +111,7 @@ func (b *Bind) SendTo(p []byte, local netip.Addr, to netip.AddrPort) error {
 // write sends a batch to one address. A failure that the source address may
 // have caused is tried once without it; when that helps, it was the cause.
 func (b *Bind) write(bufs [][]byte, to netip.AddrPort, channel uint16, src *source) error {
+	to = b.nat64.Out(to)
 	s, err := b.socketFor(to.Addr())
 	if err != nil {
 		return err

@@ -11,11 +11,13 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/nat64"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tun"
@@ -42,12 +44,18 @@ type device struct {
 	cancel   context.CancelFunc
 	ipv4     netip.Addr    // of this machine inside the tunnel
 	moved    chan struct{} // the network is another: names may lead elsewhere
+	seek     chan struct{} // and so may its NAT64 be
+
+	// mu is held while the underlay is told of addresses, so that the newest stay.
+	mu    sync.Mutex
+	addrs []netip.Addr // the machine's own
+	nat64 nat64.Prefix // that was told
 }
 
 // start brings the tunnel up. What it made is undone when it fails.
 func (n *Node) start(ctx context.Context) (err error) {
 	prefixes := []netip.Prefix{signaling.NetworkIPv6(n.self.Network), n.node.Prefix}
-	d := &device{}
+	d := &device{seek: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -66,7 +74,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		return err
 	}
 	handler := &underlayHandler{sealed: n.sealed}
-	d.bind = NewBind(BindConfig{Handler: handler, NoGSO: n.cfg.NoGSO})
+	d.bind = NewBind(BindConfig{Handler: handler, NAT64: &n.nat64, NoGSO: n.cfg.NoGSO})
 	d.gate = newGate(d.iface.Device())
 	d.wg = wgdevice.NewDevice(d.gate, d.bind, wireGuardLogger(n.log, d.bind.refused))
 	d.wg.DisableSomeRoamingForBrokenMobileSemantics() // pins each peer to the endpoint it is given, see Endpoint
@@ -87,7 +95,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	n.findOverlays(d)
 	// Watch will tell them too, but the first offers shall not wait for it.
 	if addrs, err := tun.LocalAddrs(); err == nil {
-		d.underlay.SetAddresses(addrs)
+		n.setAddresses(d, addrs)
 	}
 	n.tunnel = d
 	n.runTasks(ctx)
@@ -117,6 +125,7 @@ func (n *Node) runTasks(ctx context.Context) {
 	d.tasks.Go(func() error { return d.underlay.Run(ctx) })
 	d.tasks.Go(func() error { n.sealed.run(ctx); return nil })
 	d.tasks.Go(func() error { n.discoverNetwork(ctx, d); return nil })
+	d.tasks.Go(func() error { n.seekNAT64(ctx, d); return nil })
 	if d.lan != nil {
 		d.tasks.Go(func() error { d.lan.run(ctx); return nil })
 	}

@@ -73,7 +73,7 @@ func (n *Node) tryHub(ctx context.Context, link config.HubLink, proof [][]byte) 
 	defer cancel()
 	heard := make(chan error, 1)
 	client := signaling.NewClient(signaling.ClientConfig{
-		Hub: link.Hub, Network: n.node.Network, Self: n.self, Log: n.log,
+		Hub: link.Hub, Network: n.node.Network, Self: n.self, Log: n.log, Dial: n.dialHub,
 		Credential: func() signaling.Credential { return signaling.Credential{Proof: proof, Access: link.Access[:]} },
 		Handle: func(m signaling.Message) {
 			var err error

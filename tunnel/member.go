@@ -204,6 +204,9 @@ func (n *Node) tellGathered() {
 	names := map[peer.CandidateType]string{peer.Host: "local ", peer.ServerReflexive: "public ", peer.Relayed: "relay "}
 	var list []string
 	for _, c := range candidates {
+		if !c.Told() {
+			continue
+		}
 		list = append(list, names[c.Type]+c.Addr.String())
 	}
 	text := strings.Join(list, ", ")

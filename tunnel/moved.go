@@ -14,7 +14,7 @@ import (
 func (n *Node) networkChanged(d *device, addrs []netip.Addr, why string) {
 	n.networkMoves(d)
 	n.findOverlays(d)
-	if !d.underlay.SetAddresses(addrs) && why != "" {
+	if !n.setAddresses(d, addrs) && why != "" {
 		d.underlay.Changed(why)
 	}
 	has := hasAddress

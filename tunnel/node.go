@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/nat64"
 	"github.com/p2ptun/p2ptun/peer"
 	"github.com/p2ptun/p2ptun/peer/behavior"
 	"github.com/p2ptun/p2ptun/signaling"
@@ -63,6 +64,7 @@ type Node struct {
 	moved  atomic.Int64                    // when this machine's network changed last, Unix nanoseconds
 	look   chan struct{}                   // holds one signal: see discovery.go
 	found  atomic.Pointer[behavior.Report] // of this network; nil: nothing yet
+	nat64  nat64.Way                       // to IPv4, where this machine has none
 
 	// Owned by the loop.
 	node    *config.Node
@@ -188,7 +190,7 @@ func startEpoch(dir *config.Dir, node *config.Node) (signaling.Epoch, error) {
 func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n.hub = signaling.NewClient(signaling.ClientConfig{
-		Hub: n.node.Hub, Network: n.node.Network, Self: n.self, Log: n.log,
+		Hub: n.node.Hub, Network: n.node.Network, Self: n.self, Log: n.log, Dial: n.dialHub,
 		Credential: func() signaling.Credential { return n.credential(ctx) },
 		Handle: func(m signaling.Message) {
 			select {

@@ -25,7 +25,7 @@ const (
 // setServers has the underlay use all relays that are known: the machine's own
 // come first, so that a hub that names many cannot displace them.
 func (n *Node) setServers() {
-	n.tunnel.underlay.SetServers(slices.Concat(n.ownRelays, n.hubRelays, n.moreRelays))
+	n.tunnel.underlay.SetServers(n.native(slices.Concat(n.ownRelays, n.hubRelays, n.moreRelays)))
 }
 
 // relayNews is what resolveRelays finds.

@@ -13,7 +13,7 @@ const module = "github.com/p2ptun/p2ptun/"
 // tun a leaf beside them. Each package may import what stands after it here.
 var mayImport = map[string][]string{
 	"cmd/p2ptun":           {"tunnel", "peer", "peer/behavior", "signaling/hub", "signaling", "tun", "config", "internal/procs"},
-	"tunnel":               {"peer", "peer/behavior", "signaling", "tun", "config", "internal/udpbatch"},
+	"tunnel":               {"peer", "peer/behavior", "signaling", "tun", "config", "internal/udpbatch", "internal/nat64"},
 	"peer":                 {"peer/behavior", "signaling", "config", "internal/framed"},
 	"peer/behavior":        {},
 	"signaling/hub":        {"signaling", "config", "internal/udpbatch", "internal/framed"},
@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"internal/udpbatch": {},
 	"internal/framed":   {},
 	"internal/procs":    {},
+	"internal/nat64":    {},
 }
 
 // And what some may never import, of others: the layers that they know

@@ -24,7 +24,7 @@ import (
 )
 
 // alone is what is tested last, each by itself: it measures time.
-var alone = []string{"github.com/p2ptun/p2ptun/internal/e2e", "github.com/p2ptun/p2ptun/internal/chaos", "github.com/p2ptun/p2ptun/internal/chaos/first"}
+var alone = []string{"github.com/p2ptun/p2ptun/internal/e2e", "github.com/p2ptun/p2ptun/internal/chaos", "github.com/p2ptun/p2ptun/internal/chaos/first", "github.com/p2ptun/p2ptun/internal/reach"}
 
 func main() {
 	fuzzTime := flag.Duration("fuzztime", 3*time.Second, "time for each fuzz target")
