@@ -35,6 +35,7 @@ func (l *loop) explain(s *Snapshot, now time.Time) {
 		}
 		s.RemoteBlocked = g.remoteVicinity.blocked
 		s.RemoteHidden = g.remoteEnd && g.checks.hidden()
+		s.Apart = g.remoteEnd && g.checks.apart()
 	}
 	if l.hasPath && !l.path.direct() {
 		s.Relayed, s.Avoided = l.story.relayed, l.avoided(now)
@@ -82,6 +83,26 @@ func (s *checks) hidden() bool {
 		}
 	}
 	return len(s.announced) > 0
+}
+
+// apart says whether both sides have addresses besides those of relays, and no two of
+// them make a pair: one has IPv4 alone, the other IPv6.
+func (s *checks) apart() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	here, there := false, false
+	for _, c := range s.conns {
+		here = here || c.relay == nil
+	}
+	for _, a := range s.announced {
+		there = there || a.typ != Relayed
+	}
+	for k := range s.pairs {
+		if k.conn.relay == nil && s.announced[k.remote].typ != Relayed {
+			return false
+		}
+	}
+	return here && there
 }
 
 // direct is when a direct pair has last answered; zero: none has.

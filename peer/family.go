@@ -38,3 +38,10 @@ func (u *Underlay) lacks4() bool {
 	}
 	return silent
 }
+
+// cannotAskLocked says whether this node has no address of the server's family, so
+// that nothing is to be expected of it. The caller holds mu.
+func (u *Underlay) cannotAskLocked(s *server) bool {
+	return s.stream == nil && len(u.hosts) > 0 &&
+		!slices.ContainsFunc(u.hosts, func(h netip.Addr) bool { return h.Is4() == s.addr.Addr().Is4() })
+}

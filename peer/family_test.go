@@ -92,3 +92,22 @@ func relayedAddress(ip net.IP) stun.Setter {
 		return stun.XORMappedAddress{IP: ip, Port: 5000}.AddToAs(m, stun.AttrXORRelayedAddress)
 	})
 }
+
+// Nobody waits for what a server of another family would tell.
+func TestGatheredWithoutFamily(t *testing.T) {
+	own6 := netip.MustParseAddr("2001:db8::8")
+	u := NewUnderlay(UnderlayConfig{Port: 7})
+	u.SetServers([]Server{{Addr: four4}, {Addr: six6}})
+	six := (*u.servers.Load())[six6]
+	u.setReflexive(six, reflexive{mapped: netip.AddrPortFrom(own6, 7), base: own6})
+	u.settle(six)
+	for _, tt := range []struct {
+		hosts []netip.Addr
+		want  bool
+	}{{nil, false}, {[]netip.Addr{own6}, true}, {[]netip.Addr{own6, netip.MustParseAddr("192.168.1.2")}, false}} {
+		u.SetAddresses(tt.hosts)
+		if _, all := u.Gathered(); all != tt.want {
+			t.Errorf("with %v, all is gathered: %v, want %v", tt.hosts, all, tt.want)
+		}
+	}
+}

@@ -32,8 +32,8 @@ func (u *Underlay) Gathered() (cs []Candidate, all bool) {
 	})
 	for _, s := range order {
 		f := u.found[s]
-		all = all && f.probed && f.settled
-		asked = asked || f.reflexive.mapped.IsValid()
+		all = all && (f.probed && f.settled || u.cannotAskLocked(s))
+		asked = asked || f.reflexive.mapped.Addr().Is4()
 		if m := f.reflexive.mapped; !u.relayOnly && u.allowed(m) {
 			add(Candidate{Type: ServerReflexive, Addr: m, Base: netip.AddrPortFrom(f.reflexive.base, u.port)})
 		}

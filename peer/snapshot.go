@@ -60,6 +60,7 @@ type Snapshot struct {
 	Relayed      time.Time // no check of a direct pair has been answered since
 	DirectValid  bool      // a direct pair answers checks now
 	RemoteHidden bool      // the peer has announced relays alone, and all that it has
+	Apart        bool      // it has other addresses, but none of an address family of this node's
 
 	Pairs, Checked int // of Failed: pairs there were, and those that were checked
 

@@ -62,6 +62,8 @@ func (s standing) whyRelayed() string {
 		return "a direct pair of addresses has just answered"
 	case s.ice.RemoteHidden:
 		return s.name + " offers no address that can be reached directly: relays alone"
+	case s.ice.Apart:
+		return "one of the two has IPv4 alone and the other IPv6 alone"
 	case here && there:
 		return "both NATs map per destination (symmetric)"
 	case here:

@@ -48,6 +48,7 @@ func TestWhy(t *testing.T) {
 		{standing{state: peer.Idle, online: true, hub: true, blocked: true}, "idle: connects with the first packet"},
 		{standing{state: peer.Idle, hub: true, blocked: true}, "offline, as the hub says"},
 		{relayed(func(s *standing) { s.ice.RemoteHidden = true }), "relayed: box offers no address that can be reached directly: relays alone"},
+		{relayed(func(s *standing) { s.ice.Apart, s.mapping = true, symmetric }), "relayed: one of the two has IPv4 alone and the other IPv6 alone"},
 		{relayed(func(s *standing) { s.ice.Avoided, s.ice.DirectValid = ago(10*time.Minute), true }),
 			"relayed: the direct path answers checks but carries no data; avoided since 14:54"},
 		{relayed(func(s *standing) { s.ice.DirectValid, s.mapping = true, symmetric }), "relayed: a direct pair of addresses has just answered"},

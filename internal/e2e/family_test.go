@@ -21,6 +21,12 @@ func TestAcrossFamilies(t *testing.T) {
 	s.connect(a, b, peer.PathRelayed)
 	s.waitOneRelay(a, b)
 	s.waitOneRelay(b, a)
+	for from, to := range map[*Node]*Node{a: b, b: a} {
+		const want = "relayed: one of the two has IPv4 alone and the other IPv6 alone"
+		if p, err := from.Peer(s.ctx, to); err != nil || p.Why != want {
+			t.Errorf("%s says %q, %v; want %q", from.Name, p.Why, err, want)
+		}
+	}
 	s.wantRelay(a, s.hubHost.Addr6(), true)
 	s.wantRelay(b, s.hubHost.Addr(), true)
 }
