@@ -31,6 +31,7 @@ type attachment struct {
 	next     netip.Addr     // hop of the default route
 
 	addrs6    []netip.Prefix // of IPv6; the last is the one that is not deprecated
+	networks6 []netip.Prefix // behind the customer
 	temporary bool           // the kernel makes addresses beside them (RFC 8981)
 }
 

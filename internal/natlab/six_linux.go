@@ -93,18 +93,18 @@ func (c *core) network6(outside end) (netip.Prefix, error) {
 	return p, c.ns.route(outside.name, p, customer6)
 }
 
+// forget6 routes a network no more.
+func (c *core) forget6(outside end, p netip.Prefix) error {
+	return c.ns.onLink(outside.name, "route nothing of "+p.String()+" to", func(link netlink.Link) error {
+		return c.ns.handle.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p), Gw: customer6.AsSlice()})
+	})
+}
+
 // nth adds a number to the two bytes of an address that end at index last.
 func nth(a netip.Addr, last, n int) netip.Addr {
 	b := a.As16()
 	b[last-1], b[last] = byte(n>>8), byte(n)
 	return netip.AddrFrom16(b)
-}
-
-func (n *NAT) connected6(end) error { return nil } // the bridge carries it
-
-func (n *NAT) lease6() (netip.Prefix, error) {
-	n.leased6++
-	return netip.PrefixFrom(nth(n.prefix6.Addr(), 15, 1+n.leased6), 64), nil
 }
 
 // addr6 returns the newest IPv6 address.
@@ -163,111 +163,10 @@ func (a *attachment) plugged6() error {
 			return err
 		}
 	}
-	return nil
-}
-
-// route6 makes the NAT a router of IPv6, with a network behind it.
-func (n *NAT) route6() error {
-	lan := end{n.ns, ifLAN}
-	err := n.ns.sysctl("ipv6/conf/lo/disable_ipv6", "0", "ipv6/conf/all/forwarding", "1")
-	if err == nil {
-		err = lan.enable6()
-	}
-	if err == nil {
-		err = lan.put6(netip.PrefixFrom(nextHop6, 64), 0, math.MaxUint32)
-	}
-	if err == nil {
-		err = n.wan.inside.put6(netip.PrefixFrom(customer6, 64), 0, math.MaxUint32)
-	}
-	if err != nil {
-		return err
-	}
-	if n.prefix6, err = n.network6(); err != nil {
-		return err
-	}
-	return n.install6()
-}
-
-// network6 has the core route another prefix here, and routes it to the LAN.
-func (n *NAT) network6() (netip.Prefix, error) {
-	p, err := n.lab.core.network6(n.wan.outside)
-	if err == nil {
-		err = n.ns.route(ifLAN, p, netip.Addr{})
-	}
-	return p, err
-}
-
-// LAN6 returns the IPv6 prefix behind the router; invalid if it has none.
-func (n *NAT) LAN6() netip.Prefix {
-	n.lab.mu.Lock()
-	defer n.lab.mu.Unlock()
-	return n.prefix6
-}
-
-// Renumber6 gives the LAN another IPv6 prefix: each host has an address of it from
-// now on, and those of the old prefix are deprecated (RFC 4192). They go on to work
-// until [NAT.Withdraw6].
-func (n *NAT) Renumber6() error {
-	return n.eachHost6(func(a *attachment, p netip.Prefix) error {
-		old := a.addrs6[len(a.addrs6)-1]
-		host := p.Addr().As16()
-		id := old.Addr().As16()
-		copy(host[8:], id[8:])
-		return errors.Join(a.take6(netip.PrefixFrom(netip.AddrFrom16(host), 64)), a.inside.put6(old, 0, 0))
-	}, true)
-}
-
-// Withdraw6 takes all addresses of old prefixes from the LAN's hosts, and routes them
-// here no more.
-func (n *NAT) Withdraw6() error {
-	return n.eachHost6(func(a *attachment, _ netip.Prefix) error {
-		for len(a.addrs6) > 1 {
-			if err := a.inside.ns.delAddr(a.inside.name, a.addrs6[0]); err != nil {
-				return err
-			}
-			p := a.addrs6[0].Masked()
-			a.addrs6 = a.addrs6[1:]
-			if err := n.lab.core.forget6(n.wan.outside, p); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, false)
-}
-
-// eachHost6 does something to each host of the LAN that has IPv6, with another prefix
-// if need be.
-func (n *NAT) eachHost6(do func(*attachment, netip.Prefix) error, another bool) error {
-	n.lab.mu.Lock()
-	defer n.lab.mu.Unlock()
-	if !n.prefix6.IsValid() {
-		return fmt.Errorf("natlab: the LAN of %s has no IPv6", n.ns.name)
-	}
-	if another {
-		p, err := n.network6()
-		if err != nil {
-			return err
-		}
-		n.prefix6 = p
-	}
-	for _, a := range n.customers {
-		if len(a.addrs6) == 0 {
-			continue
-		}
-		if err := do(a, n.prefix6); err != nil {
+	for _, p := range a.networks6 {
+		if err := a.outside.ns.route(a.outside.name, p, customer6); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// forget6 routes a network no more; it may be gone already.
-func (c *core) forget6(outside end, p netip.Prefix) error {
-	return c.ns.onLink(outside.name, "route nothing of "+p.String()+" to", func(link netlink.Link) error {
-		err := c.ns.handle.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p), Gw: customer6.AsSlice()})
-		if errors.Is(err, unix.ESRCH) {
-			return nil
-		}
-		return err
-	})
 }

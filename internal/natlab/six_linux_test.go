@@ -133,6 +133,13 @@ func TestRenumber6(t *testing.T) {
 	}
 	after := newParty6(t, host, 0)
 	after.wantEcho(hub.addr, hub)
+	if err := home.Unplug(); err != nil {
+		t.Fatal(err)
+	}
+	if err := home.Plug(); err != nil {
+		t.Fatal(err)
+	}
+	after.wantEcho(hub.addr, hub)
 }
 
 func isDeprecated(t *testing.T, h *Host, a netip.Addr) (is bool) {
