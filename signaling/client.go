@@ -61,9 +61,9 @@ type ClientConfig struct {
 	Handle func(Message)
 	Log    *slog.Logger
 
-	// Dial opens the TCP connection, to an address and port as URLs have them. It is
-	// called from any goroutine. Nil: package net's.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Dial opens the TCP connection, to an address and port as URLs have them. Nil:
+	// package net's.
+	Dial DialFunc
 }
 
 // Client keeps a node connected to its hub.
@@ -78,7 +78,7 @@ type Client struct {
 	link     atomic.Pointer[link]   // nil: no connection
 	last     atomic.Pointer[string] // the URL that worked last
 
-	netDial dialFunc // as ClientConfig.Dial
+	netDial DialFunc // as ClientConfig.Dial
 }
 
 // link is a connection that the hub has welcomed.

@@ -133,13 +133,7 @@ func (c *Client) dial(ctx context.Context, to string) (net.Conn, error) {
 	return dialURL(ctx, dial, to)
 }
 
-// dialHub is dial for a relay's stream, which the kernel may pace.
-func dialHub(ctx context.Context, to string) (net.Conn, error) {
-	var d net.Dialer
-	return dialURL(ctx, d.DialContext, to)
-}
-
-func dialURL(ctx context.Context, dial dialFunc, to string) (net.Conn, error) {
+func dialURL(ctx context.Context, dial DialFunc, to string) (net.Conn, error) {
 	u, err := url.Parse(to)
 	if err != nil {
 		return nil, err

@@ -48,13 +48,13 @@ func (w RelayWay) RelayURL(to string) string {
 // Dial opens a stream to the hub's relay, by whichever of the hub's addresses leads
 // there. Under TLS the hub has to be who it is, or stand where its certificate says.
 // It may be called from any goroutine.
-func (w RelayWay) Dial(ctx context.Context, hub config.Hub) (net.Conn, error) {
+func (w RelayWay) Dial(ctx context.Context, dial DialFunc, hub config.Hub) (net.Conn, error) {
 	urls := slices.DeleteFunc(slices.Clone(hub.URLs), func(u string) bool { return w.RelayURL(u) == "" })
 	if len(urls) == 0 {
 		return nil, errors.New("the hub has no TLS")
 	}
 	for {
-		raw, to, err := openAny(ctx, urls, dialHub)
+		raw, to, err := openAny(ctx, urls, func(ctx context.Context, to string) (net.Conn, error) { return dialURL(ctx, dial, to) })
 		if err != nil {
 			return nil, err
 		}
@@ -98,8 +98,8 @@ func (w RelayWay) over(ctx context.Context, raw net.Conn, hub config.HubKey, to 
 // DialRelay opens a stream to a TURN server that is not a hub's, through a proxy if
 // the environment names one. Under TLS its certificate has to be for its name, and one
 // that this machine trusts. It may be called from any goroutine.
-func DialRelay(ctx context.Context, r config.Relay) (net.Conn, error) {
-	conn, err := DialTCP(ctx, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
+func DialRelay(ctx context.Context, dial DialFunc, r config.Relay) (net.Conn, error) {
+	conn, err := DialTCP(ctx, dial, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
 	if err != nil || r.Transport != config.RelayTLS {
 		return conn, err
 	}

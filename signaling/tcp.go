@@ -15,19 +15,18 @@ import (
 	"github.com/p2ptun/p2ptun/config"
 )
 
-// dialFunc opens a connection, as (*net.Dialer).DialContext does.
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+// DialFunc opens a connection, as [net.Dialer.DialContext] does, from any goroutine.
+type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // DialTCP opens a TCP connection to HOST:PORT, through the HTTP proxy that the
 // environment names for HTTPS (HTTPS_PROXY, but for what is in NO_PROXY), if it names
 // one. It may be called from any goroutine.
-func DialTCP(ctx context.Context, to string) (net.Conn, error) {
-	var d net.Dialer
-	return dialTCP(ctx, d.DialContext, "https", to)
+func DialTCP(ctx context.Context, dial DialFunc, to string) (net.Conn, error) {
+	return dialTCP(ctx, dial, "https", to)
 }
 
 // dialTCP opens a connection for a URL of the scheme http or https.
-func dialTCP(ctx context.Context, dial dialFunc, scheme, to string) (net.Conn, error) {
+func dialTCP(ctx context.Context, dial DialFunc, scheme, to string) (net.Conn, error) {
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: scheme, Host: to}})
 	if err != nil {
 		return nil, config.WithHint(fmt.Errorf("the environment's proxy: %w", err), proxyHint)
@@ -51,7 +50,7 @@ type proxied struct{ net.Conn }
 func (c *proxied) NetConn() net.Conn { return c.Conn }
 
 // throughProxy has an HTTP proxy connect (RFC 9110 section 9.3.6).
-func throughProxy(ctx context.Context, dial dialFunc, proxy *url.URL, to string) (conn net.Conn, err error) {
+func throughProxy(ctx context.Context, dial DialFunc, proxy *url.URL, to string) (conn net.Conn, err error) {
 	port := map[string]string{"http": "80", "https": "443"}[proxy.Scheme]
 	if port == "" {
 		return nil, config.WithHint(fmt.Errorf("it is no HTTP proxy: %q", proxy.Scheme), proxyHint)

@@ -95,6 +95,11 @@ func (n *Node) dialHub(ctx context.Context, network, addr string) (net.Conn, err
 	return n.nat64.DialContext(ctx, &net.Dialer{Control: signaling.Burst}, network, addr)
 }
 
+// dial is dialHub for a relay's stream, which the kernel may pace.
+func (n *Node) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return n.nat64.DialContext(ctx, &net.Dialer{}, network, addr)
+}
+
 // native returns servers by the addresses that they have: a resolver may have told the
 // one that stands for an IPv4 address behind the NAT64.
 func (n *Node) native(servers []peer.Server) []peer.Server {

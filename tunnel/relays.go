@@ -123,7 +123,7 @@ func (rr *relayResolver) stream(r config.Relay) *peer.Stream {
 		way = signaling.RelayTLS
 	}
 	rr.streams[r] = &peer.Stream{URL: r.Name(), Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {
-		return signaling.DialRelay(ctx, r)
+		return signaling.DialRelay(ctx, rr.node.dial, r)
 	}}
 	return rr.streams[r]
 }
@@ -158,7 +158,7 @@ func (n *Node) waysTo(hub config.Hub) []*peer.Stream {
 		for _, u := range hub.URLs {
 			if name := way.RelayURL(u); name != "" { // by whichever of its addresses, so one is enough
 				n.ways.streams = append(n.ways.streams, &peer.Stream{URL: name, Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {
-					return way.Dial(ctx, hub)
+					return way.Dial(ctx, n.dial, hub)
 				}})
 				break
 			}

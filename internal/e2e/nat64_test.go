@@ -68,6 +68,16 @@ func TestNAT64OwnRelay(t *testing.T) {
 	s.wantRelay(a, server.Addr(), true)
 }
 
+// TestNAT64WithoutUDP: where no UDP gets out, the hub's relay is reached over TCP, by
+// its IPv4 address.
+func TestNAT64WithoutUDP(t *testing.T) {
+	s := newSetup(t)
+	blocked := natlab.PortRestricted
+	blocked.Firewall = natlab.NoUDP
+	a, b := s.rig.Node(s.nat64("a", "2001:db8:64::/96", blocked)), s.rig.Node(s.place("port", "b"))
+	s.connect(a, b, peer.PathRelayed)
+}
+
 // TestNAT64Pair: in two such networks the native way is the better one.
 func TestNAT64Pair(t *testing.T) {
 	s := newSetup(t)

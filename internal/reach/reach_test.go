@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { natlab.Main(m) }
 var short = [][2]string{
 	{"public", "ipv6"}, {"full", "symmetric"}, {"address", "symmetric-sequential"}, {"port", "port"},
 	{"port", "cgnat-port"}, {"symmetric", "symmetric"}, {"cgnat-symmetric", "port"}, {"cgnat-symmetric", "ipv6-firewall"},
-	{"ipv6", "ipv6"}, {"ipv6", "port"}, {"ipv6-firewall", "ipv6-firewall"}, {"ipv6-firewall", "ipv6"},
+	{"no-udp", "port"}, {"web", "ipv6"}, {"ipv6", "ipv6"}, {"ipv6", "port"}, {"ipv6-firewall", "ipv6-firewall"}, {"ipv6-firewall", "ipv6"},
 }
 
 // TestReach is the short form of the tables.
