@@ -19,7 +19,7 @@ demo: ## a hub and three nodes behind NATs, with the real commands
 bench: ## beside wireguard-go and other relays, about 25 minutes; writes BENCHMARKS.md
 	$(GO) run ./internal/bench
 
-reach: ## every two places that a machine may stand in, about 5 minutes; docs/reach.md
+reach: ## every two places that a machine may stand in, about 3 minutes; docs/reach.md
 	$(GO) run ./internal/reach
 
 chaos: ## the fault table of docs/reliability.md, about 10 minutes

@@ -13,7 +13,7 @@ import (
 
 const head = `# Who reaches whom
 
-Written by ` + "`sudo make reach`" + `, which repeats it; no figure here is by hand. Every two places that a machine may stand in, in both orders: the row's machine makes the network, the column's joins it. Each pair has a lab of its own with the real program, without delay on the links, and a hub with IPv4 and IPv6 on port 443. Times are seconds from the second machine's ` + "`up`" + `, which joins first.
+Written by ` + "`sudo make reach`" + `, which repeats it; no figure here is by hand. Every two places that a machine may stand in, in both orders: the row's machine makes the network, the column's joins it. Each pair has a lab of its own with the real program, without delay on the links, and a hub with IPv4 and IPv6 on port 443. Public machines have IPv4 alone, which leaves those with IPv6 alone to the relay. Times are seconds from the second machine's ` + "`up`" + `, which joins first.
 
 `
 
