@@ -38,7 +38,7 @@ const maxSTUNAnswer = 4 << 10 // bytes
 
 // AskSTUN asks a hub for its STUN servers, by all of its addresses at once; the
 // first answer counts.
-func AskSTUN(ctx context.Context, hub config.Hub) (*HubAnswer, error) {
+func AskSTUN(ctx context.Context, dial DialFunc, hub config.Hub) (*HubAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel() // ends the others
 	type outcome struct {
@@ -48,7 +48,7 @@ func AskSTUN(ctx context.Context, hub config.Hub) (*HubAnswer, error) {
 	done := make(chan outcome, len(hub.URLs))
 	for _, to := range hub.URLs {
 		go func() {
-			a, err := askSTUN(ctx, hub.Key, to)
+			a, err := askSTUN(ctx, dial, hub.Key, to)
 			done <- outcome{a, err}
 		}()
 	}
@@ -63,9 +63,9 @@ func AskSTUN(ctx context.Context, hub config.Hub) (*HubAnswer, error) {
 	return nil, errs
 }
 
-func askSTUN(ctx context.Context, key config.HubKey, to string) (*HubAnswer, error) {
+func askSTUN(ctx context.Context, dial DialFunc, key config.HubKey, to string) (*HubAnswer, error) {
 	open := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		raw, err := dialHub(ctx, to)
+		raw, err := dialURL(ctx, dial, to)
 		if err != nil {
 			return nil, err
 		}

@@ -121,14 +121,18 @@ func (c *netcheck) run(ctx context.Context) (*netcheckReport, error) {
 	var hub *signaling.HubAnswer
 	var hubErr error
 	var asking sync.WaitGroup
+	told := make(chan struct{})
 	asking.Go(func() {
+		defer close(told)
 		ctx, cancel := context.WithTimeout(ctx, askHubFor)
 		defer cancel()
-		hub, hubErr = signaling.AskSTUN(ctx, c.known.Hub)
+		hub, hubErr = signaling.AskSTUN(ctx, dialer, c.known.Hub)
 	})
+	var streams []tunnel.RelayStatus
+	asking.Go(func() { streams = c.streams(ctx) })
 	servers := c.known.STUN
 	if len(servers) == 0 {
-		asking.Wait()
+		<-told
 		switch {
 		case hubErr == nil:
 			servers = slices.Concat(hub.Servers, hub.STUN)
@@ -150,13 +154,14 @@ func (c *netcheck) run(ctx context.Context) (*netcheckReport, error) {
 	if i := slices.IndexFunc(servers, func(a netip.AddrPort) bool { return a.Addr().Is4() }); i >= 0 {
 		c.first = servers[i]
 	}
-	return newReport(c.known, hub, hubErr, found, relays, rtts), nil
+	return newReport(c.known, hub, hubErr, found, append(relays, streams...), rtts), nil
 }
 
-// relays are those that the node knows, or those of the hub.
+// relays are those over UDP, and others than the hub's, that the node knows, or those
+// of the hub.
 func (c *netcheck) relays(hub *signaling.HubAnswer, servers []netip.AddrPort) []tunnel.RelayStatus {
-	if len(c.known.Relays) > 0 {
-		return c.known.Relays
+	if known := slices.DeleteFunc(slices.Clone(c.known.Relays), c.isWay); len(known) > 0 {
+		return known
 	}
 	if hub != nil {
 		servers = hub.Servers

@@ -15,7 +15,7 @@ var mayImport = map[string][]string{
 	"cmd/p2ptun":           {"tunnel", "peer", "peer/behavior", "signaling/hub", "signaling", "tun", "config", "internal/procs"},
 	"tunnel":               {"peer", "peer/behavior", "signaling", "tun", "config", "internal/udpbatch", "internal/nat64"},
 	"peer":                 {"peer/behavior", "signaling", "config", "internal/framed"},
-	"peer/behavior":        {},
+	"peer/behavior":        {"internal/framed"},
 	"signaling/hub":        {"signaling", "config", "internal/udpbatch", "internal/framed"},
 	"signaling":            {"config"},
 	"tun":                  {"config"},

@@ -2,9 +2,12 @@ package behavior
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/p2ptun/p2ptun/internal/framed"
 )
 
 // Ping asks STUN and TURN servers for nothing but an answer, all at once, and returns
@@ -39,4 +42,24 @@ func Ping(ctx context.Context, cfg Config, servers []netip.AddrPort) map[netip.A
 	}
 	all.Wait()
 	return rtts
+}
+
+// PingStream asks a STUN or TURN server that is reached by a stream (RFC 8489 section
+// 6.2.2) for an answer, and returns the round trip. It does not close the stream.
+func PingStream(ctx context.Context, conn net.Conn) (time.Duration, error) {
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	id, request := question{}.request()
+	began := time.Now()
+	if _, err := conn.Write(request); err != nil {
+		return 0, err
+	}
+	for r := framed.NewReader(conn); ; {
+		b, err := r.Next()
+		if err != nil {
+			return 0, err
+		}
+		if m, err := decode(b); err == nil && m.id == id {
+			return time.Since(began), nil
+		}
+	}
 }

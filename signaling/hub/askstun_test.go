@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func TestAskSTUN(t *testing.T) {
 		h := startHub(t, cfg)
 		hub := h.Link().Hub
 		hub.URLs = append([]string{"ws://127.0.0.1:1"}, hub.URLs...)
-		a, err := signaling.AskSTUN(context.Background(), hub)
+		a, err := signaling.AskSTUN(context.Background(), new(net.Dialer).DialContext, hub)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -31,7 +32,7 @@ func TestAskSTUN(t *testing.T) {
 			t.Errorf("%s: got %+v, want %v and %v", name, a, want.Servers, want.STUN)
 		}
 		if hub.Key = config.NewHubKey().Public(); name == "TLS" {
-			if a, err := signaling.AskSTUN(context.Background(), hub); err == nil || !strings.Contains(err.Error(), "cannot reach the hub at "+hub.URLs[1]) {
+			if a, err := signaling.AskSTUN(context.Background(), new(net.Dialer).DialContext, hub); err == nil || !strings.Contains(err.Error(), "cannot reach the hub at "+hub.URLs[1]) {
 				t.Errorf("a stranger's answer: %+v, %v", a, err)
 			}
 		}
