@@ -177,9 +177,19 @@ func (s *setup) checkNetcheck(name string, r netcheckReport, udp bool) {
 	if r.UDP != udp || (r.IPv4.Address != "") != udp || r.Hub.RTT == nil || !strings.HasPrefix(r.Hub.URL, "wss://"+s.hubHost.Addr().String()) {
 		s.t.Errorf("%s: UDP %v, address %q, hub %+v", name, r.UDP, r.IPv4.Address, r.Hub)
 	}
-	url := fmt.Sprintf("turn:%v:3478?transport=udp", s.hubHost.Addr())
-	if len(r.Relays) != 1 || r.Relays[0].OK != udp || r.Relays[0].URL != url || r.Relays[0].Transport != "udp" || (r.Relays[0].RTT != nil) != udp {
-		s.t.Errorf("%s: relays %+v", name, r.Relays)
+	hub := s.hubHost.Addr()
+	for i, want := range []struct {
+		url, transport string
+		ok             bool
+	}{
+		{fmt.Sprintf("turn:%v:3478?transport=udp", hub), "udp", udp},
+		{fmt.Sprintf("turn:%v:443?transport=tcp", hub), "tcp", true},
+		{fmt.Sprintf("turns:%v:443?transport=tcp", hub), "tls", true},
+		{fmt.Sprintf("wss://%v:443/v1/relay", hub), "websocket", true},
+	} {
+		if len(r.Relays) != 4 || r.Relays[i].URL != want.url || r.Relays[i].Transport != want.transport || r.Relays[i].OK != want.ok || (r.Relays[i].RTT != nil) != want.ok {
+			s.t.Fatalf("%s: relays %+v, want the %dth to be %+v", name, r.Relays, i, want)
+		}
 	}
 	if r.IPv6.Address != "" || r.IPv6.Firewalled != nil {
 		s.t.Errorf("%s: IPv6 %+v", name, r.IPv6)
