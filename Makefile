@@ -16,7 +16,7 @@ test: ## every test; what was skipped, and why, stands at the end
 demo: ## a hub and three nodes behind NATs, with the real commands
 	$(GO) run ./internal/demo
 
-bench: ## beside wireguard-go and other relays, about 25 minutes; writes BENCHMARKS.md
+bench: ## beside wireguard-go and other relays, about 40 minutes; writes BENCHMARKS.md
 	$(GO) run ./internal/bench
 
 reach: ## every two places that a machine may stand in, about 3 minutes; docs/reach.md

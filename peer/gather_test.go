@@ -144,3 +144,21 @@ func TestForeign(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A hub may name thousands of servers, and places where none can be.
+func TestNamedServers(t *testing.T) {
+	u := NewUnderlay(UnderlayConfig{Port: 7, Allow: func(a netip.Addr) bool { return a != netip.MustParseAddr("10.77.0.1") }})
+	named := []netip.AddrPort{
+		netip.MustParseAddrPort("127.0.0.1:22"), netip.MustParseAddrPort("10.77.0.1:3478"), netip.MustParseAddrPort("[::ffff:192.0.2.1]:1"),
+		netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("255.255.255.255:1"), netip.MustParseAddrPort("[fe80::1]:1"),
+	}
+	if got := u.Servers(named); len(got) != 1 || got[0] != named[3] {
+		t.Errorf("%v", got)
+	}
+	for port := range uint16(3000) {
+		named = append(named, netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), port+1))
+	}
+	if got := u.Servers(named); len(got) != maxMapServers {
+		t.Errorf("%d servers", len(got))
+	}
+}

@@ -84,6 +84,17 @@ func (u *Underlay) mayBe(a netip.Addr) bool {
 		(foreign == nil || !slices.ContainsFunc(*foreign, func(p netip.Prefix) bool { return p.Contains(a) }))
 }
 
+// Servers are those addresses that may be a server's, the first eight, each once:
+// whoever names them decides where this node sends to.
+func (u *Underlay) Servers(addrs []netip.AddrPort) (servers []netip.AddrPort) {
+	for _, a := range addrs {
+		if a = canonical(a); u.mayServe(a) && !slices.Contains(servers, a) && len(servers) < maxMapServers {
+			servers = append(servers, a)
+		}
+	}
+	return servers
+}
+
 // mayServe says whether a may be a server's address.
 func (u *Underlay) mayServe(a netip.AddrPort) bool {
 	return usable(a) && (u.allow == nil || u.allow(a.Addr()))

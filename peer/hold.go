@@ -169,11 +169,11 @@ func (u *Underlay) hold(ctx context.Context, running map[*server]*holding) (agai
 		}
 	}
 	for _, h := range running {
-		h.server.setOpen(h.open)
 		if h.allocated && !h.busy && h.server.asked4.Load() != h.server.relays4() {
 			h.set(ctx, false) // and one of the other family
 		}
 		h.set(ctx, h.held)
+		h.server.setOpen(h.open)
 		if !h.held && (h.rtt > 0 || h.silent) {
 			u.settle(h.server) // no relay is on its way
 		}

@@ -46,7 +46,7 @@ type server struct {
 	relay    atomic.Pointer[Relay]      // nil: none
 	held     atomic.Bool                // an allocation is kept, or tried for
 	asked4   atomic.Bool                // the newest allocation was asked for over IPv4
-	only6    atomic.Bool                // that was refused
+	only6    atomic.Int64               // that was refused, until then, in Unix seconds
 	trouble  atomic.Pointer[trouble]    // of the newest try for an allocation; nil: none
 	judged   reflexive                  // where joined datagrams were tested; keepReflexive owns it
 	again    chan struct{}              // an allocation that was not to be had may be now
@@ -99,7 +99,7 @@ func (s *server) setCredentials(username, password string) {
 	s.mu.Unlock()
 	if changed {
 		s.trouble.Store(nil)
-		s.only6.Store(false)
+		s.only6.Store(0)
 		signal(s.again)
 		signal(s.verify) // they came from a hub that may have started anew
 	}
@@ -254,7 +254,11 @@ func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
 		}
 	}
 	if ipv4 && s.addr.Addr().Is6() && refusedWith(err, stun.CodeAddrFamilyNotSupported, stun.CodeInsufficientCapacity) {
-		s.only6.Store(true)
+		until := time.Now().Add(forgetAfter)
+		if refusedWith(err, stun.CodeAddrFamilyNotSupported) {
+			until = time.Unix(1<<40, 0) // it has none
+		}
+		s.only6.Store(until.Unix())
 		s.asked4.Store(false)
 		addr, err = client.allocate(ctx, false, netip.AddrPort{})
 	}

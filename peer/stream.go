@@ -40,8 +40,9 @@ const (
 )
 
 var (
-	errNotOpen  = errors.New("the stream to the server is not open")
-	errUnwanted = errors.New("the stream is not wanted any more")
+	errNotOpen    = errors.New("the stream to the server is not open")
+	errStreamFull = errors.New("the stream to the server takes no more")
+	errUnwanted   = errors.New("the stream is not wanted any more")
 )
 
 // streamSocket is a Socket that leads to one server, while its stream is open.
@@ -50,7 +51,9 @@ type streamSocket struct{ writer atomic.Pointer[framed.Writer] }
 // SendTo queues a message. What waits too long is dropped, see framed.Writer.
 func (s *streamSocket) SendTo(b []byte, _ netip.Addr, _ netip.AddrPort) error {
 	if w := s.writer.Load(); w != nil {
-		w.Send(b, nil)
+		if !w.Send(b, nil) {
+			return errStreamFull
+		}
 		return nil
 	}
 	return errNotOpen
@@ -69,6 +72,7 @@ func (s *streamSocket) SetJoining(bool, bool) {}
 
 // keepStream keeps the stream open while it is wanted, until ctx ends.
 func (s *server) keepStream(ctx context.Context) {
+	defer s.underlay.setSilent(s, false)
 	wait := s.stream.Cost
 	for {
 		if !s.awaitOpen(ctx) {

@@ -388,14 +388,15 @@ func (u *Underlay) streams() bool {
 	return u.streaming
 }
 
-// setStreams notes whether they are. When UDP leads to a relay again, sessions are
-// made anew without the relays over streams, so that both sides leave those.
+// setStreams notes whether they are. When UDP leads to a relay again while a tunnel
+// leads over a stream, sessions are made anew without the streams' relays, so that both
+// sides leave those.
 func (u *Underlay) setStreams(streaming bool) {
 	u.mu.Lock()
-	changed, used := u.streaming != streaming, false
+	changed, used, now := u.streaming != streaming, false, time.Now()
 	u.streaming = streaming
 	for s, f := range u.found {
-		used = used || s.stream != nil && f.relay != nil
+		used = used || s.stream != nil && f.relay != nil && f.relay.carries(now)
 	}
 	u.mu.Unlock()
 	switch {

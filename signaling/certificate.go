@@ -117,8 +117,8 @@ const (
 	earlyLabel = "EXPORTER-p2ptun-v1-early"
 )
 
-// Exporter is a connection's part of a Handshake: of its TLS session, or nil
-// if it has none.
+// Exporter is a connection's part of a Handshake: of its TLS session, or of the one
+// beneath what was wrapped around it, or nil if it has none.
 func Exporter(conn net.Conn) ([]byte, error) { return export(conn, exporterLabel, exporterSize) }
 
 // EarlyNonce is the hub's nonce of a hello that comes with the request of the
@@ -128,6 +128,10 @@ func EarlyNonce(conn net.Conn) ([]byte, error) { return export(conn, earlyLabel,
 
 func export(conn net.Conn, label string, size int) ([]byte, error) {
 	s, ok := conn.(*tls.Conn)
+	for above, on := conn.(interface{ NetConn() net.Conn }); !ok && on; above, on = conn.(interface{ NetConn() net.Conn }) {
+		conn = above.NetConn()
+		s, ok = conn.(*tls.Conn)
+	}
 	if !ok {
 		return nil, nil
 	}

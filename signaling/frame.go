@@ -128,7 +128,7 @@ const (
 // that sends an empty one asks for new ones.
 type Credentials struct {
 	Servers  []netip.AddrPort `json:"servers,omitempty"` // STUN and TURN over UDP
-	STUN     []netip.AddrPort `json:"stun,omitempty"`    // STUN alone, at other ports
+	STUN     []netip.AddrPort `json:"stun,omitempty"`    // STUN alone, at other ports and addresses
 	Relays   []string         `json:"relays,omitempty"`  // other TURN servers, each with credentials of its own: see config.ParseRelay
 	Username string           `json:"username,omitempty"`
 	Password string           `json:"password,omitempty"`

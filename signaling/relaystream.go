@@ -21,7 +21,7 @@ const (
 )
 
 // Stream makes a WebSocket a stream of bytes. Reading is for one goroutine and
-// writing for one; the rest is safe for concurrent use.
+// writing, with its deadline, for one; the rest is safe for concurrent use.
 func Stream(ws *websocket.Conn) net.Conn { return &webStream{Conn: ws} }
 
 type webStream struct {

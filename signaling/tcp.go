@@ -58,15 +58,16 @@ func throughProxy(ctx context.Context, dial DialFunc, proxy *url.URL, to string)
 	if p := proxy.Port(); p != "" {
 		port = p
 	}
-	if conn, err = dial(ctx, "tcp", net.JoinHostPort(proxy.Hostname(), port)); err != nil {
+	raw, err := dial(ctx, "tcp", net.JoinHostPort(proxy.Hostname(), port))
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			conn.Close()
+			raw.Close()
 		}
 	}()
-	raw := conn
+	conn = raw
 	defer context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })()
 	if proxy.Scheme == "https" {
 		t := tls.Client(conn, &tls.Config{ServerName: proxy.Hostname(), MinVersion: tls.VersionTLS12})

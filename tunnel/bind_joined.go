@@ -23,12 +23,11 @@ func (b *Bind) SendJoined(list [][]byte, to netip.AddrPort) error {
 	return s.WriteJoined(w.run)
 }
 
-// SetJoining says whether what is sent to a family of addresses may be joined. Where
-// IPv4 is reached through a NAT64, that counts for IPv6.
+// SetJoining says whether what is sent to a family of addresses may be joined.
 func (b *Bind) SetJoining(ipv4, may bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if ipv4 && !b.nat64.Prefix().IsValid() {
+	if ipv4 {
 		b.apart.v4 = !may
 	} else {
 		b.apart.v6 = !may
@@ -36,13 +35,14 @@ func (b *Bind) SetJoining(ipv4, may bool) {
 	b.applyJoining()
 }
 
-// applyJoining brings the sockets in line with apart. The caller holds mu.
+// applyJoining brings the sockets in line with apart: what is for IPv4 leaves over IPv6
+// where there is a NAT64. The caller holds mu.
 func (b *Bind) applyJoining() {
 	if s := b.v4.Load(); s != nil {
 		s.SetGSO(!b.apart.v4)
 	}
 	if s := b.v6.Load(); s != nil {
-		s.SetGSO(!b.apart.v6)
+		s.SetGSO(!b.apart.v6 && !(b.apart.v4 && b.nat64.Prefix().IsValid()))
 	}
 }
 

@@ -44,7 +44,6 @@ type device struct {
 	cancel   context.CancelFunc
 	ipv4     netip.Addr    // of this machine inside the tunnel
 	moved    chan struct{} // the network is another: names may lead elsewhere
-	seek     chan struct{} // and so may its NAT64 be
 
 	// mu is held while the underlay is told of addresses, so that the newest stay.
 	mu    sync.Mutex
@@ -55,7 +54,7 @@ type device struct {
 // start brings the tunnel up. What it made is undone when it fails.
 func (n *Node) start(ctx context.Context) (err error) {
 	prefixes := []netip.Prefix{signaling.NetworkIPv6(n.self.Network), n.node.Prefix}
-	d := &device{seek: make(chan struct{}, 1)}
+	d := &device{}
 	defer func() {
 		if err != nil {
 			d.close()

@@ -77,9 +77,14 @@ func (n *Node) discoverOnce(ctx context.Context, d *device) *behavior.Report {
 	n.log.Debug("network looked at", "mapping", found.IPv4.Mapping, "filtering", found.IPv4.Filtering,
 		"allocation", found.IPv4.Allocation, "classic", found.IPv4.Classic, "address6", found.IPv6.Address, "filtering6", found.IPv6.Filtering)
 	n.found.Store(&found)
-	d.underlay.SetBlocked(nothingBack(&found))
+	if n.do(ctx, func() error { n.tellBlocked(d); return nil }) != nil {
+		return nil
+	}
 	return &found
 }
+
+// tellBlocked has peers told whether UDP is blocked here.
+func (n *Node) tellBlocked(d *device) { d.underlay.SetBlocked(n.udpBlocked(d.underlay.Relays())) }
 
 func answered(r *behavior.Report) bool { return r.IPv4.Answered || r.IPv6.Answered }
 

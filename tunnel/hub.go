@@ -76,6 +76,7 @@ func (n *Node) hubUp() {
 	for node := range n.present {
 		n.setPresent(node, 0) // until the hub says otherwise
 	}
+	n.tellBlocked(n.tunnel)
 	n.progress("connected to the hub at %s", n.node.Hub.URLs[0])
 	n.sendTickets()
 }
@@ -91,6 +92,7 @@ func (n *Node) hubDown(err error) {
 		text = "the hub refused: " + refusal.Message
 	}
 	n.link = hubLink{said: text}
+	n.tellBlocked(n.tunnel)
 	if told {
 		return
 	}
@@ -158,7 +160,7 @@ func (n *Node) takeCredentials(m *signaling.Credentials) {
 	n.hubRelays = servers
 	named := namedRelays(m.Relays)
 	n.named.Store(&named)
-	stun := slices.Concat(m.Servers, m.STUN)
+	stun := n.tunnel.underlay.Servers(slices.Concat(m.Servers, m.STUN))
 	if !slices.Equal(stun, n.hubSTUN) {
 		signal(n.look)
 	}

@@ -23,7 +23,7 @@ func (n *Node) setAddresses(d *device, addrs []netip.Addr) (changed bool) {
 	d.mu.Lock()
 	d.addrs = addrs
 	d.mu.Unlock()
-	signal(d.seek)
+	signal(n.toIPv4)
 	return n.tellAddresses(d)
 }
 
@@ -59,6 +59,7 @@ func (n *Node) seekNAT64(ctx context.Context, d *device) {
 		var again <-chan time.Time
 		if err := n.lookForNAT64(ctx, d); err == nil {
 			wait = nat64Retry
+			again = time.After(resolveEvery) // it may come later
 		} else {
 			n.log.Debug("looking for a NAT64 failed", "err", err)
 			again = time.After(wait)
@@ -73,7 +74,7 @@ func (n *Node) seekNAT64(ctx context.Context, d *device) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.seek:
+		case <-n.toIPv4:
 		case <-again:
 		}
 	}
@@ -92,12 +93,22 @@ func (n *Node) lookForNAT64(ctx context.Context, d *device) error {
 
 // dialHub connects to the hub, through the NAT64 if there is no other way.
 func (n *Node) dialHub(ctx context.Context, network, addr string) (net.Conn, error) {
-	return n.nat64.DialContext(ctx, &net.Dialer{Control: signaling.Burst}, network, addr)
+	return n.dialWith(ctx, &net.Dialer{Control: signaling.Burst}, network, addr)
 }
 
 // dial is dialHub for a relay's stream, which the kernel may pace.
 func (n *Node) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	return n.nat64.DialContext(ctx, &net.Dialer{}, network, addr)
+	return n.dialWith(ctx, &net.Dialer{}, network, addr)
+}
+
+// dialWith has the underlay told when it finds a NAT64.
+func (n *Node) dialWith(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
+	before := n.nat64.Prefix()
+	conn, err := n.nat64.DialContext(ctx, d, network, addr)
+	if n.nat64.Prefix() != before {
+		signal(n.toIPv4)
+	}
+	return conn, err
 }
 
 // native returns servers by the addresses that they have: a resolver may have told the

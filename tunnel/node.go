@@ -63,6 +63,7 @@ type Node struct {
 	soon   chan struct{}                   // holds one signal while there are offers that pollWays may have to send
 	moved  atomic.Int64                    // when this machine's network changed last, Unix nanoseconds
 	look   chan struct{}                   // holds one signal: see discovery.go
+	toIPv4 chan struct{}                   // holds one: see nat64.go
 	found  atomic.Pointer[behavior.Report] // of this network; nil: nothing yet
 	nat64  nat64.Way                       // to IPv4, where this machine has none
 
@@ -159,6 +160,7 @@ func New(cfg Config) (*Node, error) {
 		nearby:  make(chan nearby, 16),
 		soon:    make(chan struct{}, 1),
 		look:    make(chan struct{}, 1),
+		toIPv4:  make(chan struct{}, 1),
 
 		idleAfter: linkedOr(linkedIdleAfter, time.ParseDuration, idleAfter), neighbours: linkedOr(linkedNeighbours, strconv.Atoi, neighbours),
 		self: &signaling.Self{

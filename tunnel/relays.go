@@ -3,10 +3,13 @@ package tunnel
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
@@ -36,16 +39,19 @@ type relayNews struct{ own, more []peer.Server }
 // named others.
 func (n *Node) resolveRelays(ctx context.Context, look <-chan struct{}) {
 	var told relayNews
-	r := relayResolver{node: n, known: make(map[string][]netip.Addr), streams: make(map[config.Relay]*peer.Stream)}
+	r := relayResolver{node: n, known: make(map[string][]netip.Addr), streams: make(map[string]*peer.Stream)}
 	wait := resolveRetry
 	for {
 		var news relayNews
 		var failed bool
-		news.own, failed = r.servers(ctx, n.cfg.Relays)
-		if named := n.named.Load(); named != nil {
-			more, unknown := r.servers(ctx, *named)
-			news.more, failed = more, failed || unknown
+		news.own, failed = r.servers(ctx, n.cfg.Relays, true)
+		named := n.named.Load()
+		if named == nil {
+			named = new([]config.Relay)
 		}
+		more, unknown := r.servers(ctx, *named, false)
+		news.more, failed = more, failed || unknown
+		r.forget(n.cfg.Relays, *named)
 		if ctx.Err() != nil {
 			return
 		}
@@ -79,16 +85,28 @@ func (n *Node) resolveRelays(ctx context.Context, look <-chan struct{}) {
 type relayResolver struct {
 	node    *Node
 	known   map[string][]netip.Addr // by host; what was found last stays
-	streams map[config.Relay]*peer.Stream
+	streams map[string]*peer.Stream // by name
 }
 
-// servers are the relays as the underlay uses them; failed says that a name led
+// forget leaves what is known of the relays alone that are named still.
+func (rr *relayResolver) forget(named ...[]config.Relay) {
+	all := slices.Concat(named...)
+	maps.DeleteFunc(rr.known, func(host string, _ []netip.Addr) bool {
+		return !slices.ContainsFunc(all, func(r config.Relay) bool { return r.Host == host })
+	})
+	maps.DeleteFunc(rr.streams, func(name string, _ *peer.Stream) bool {
+		return !slices.ContainsFunc(all, func(r config.Relay) bool { return r.Name() == name })
+	})
+}
+
+// servers are the relays, of this machine's choice or of the hub's, as the underlay
+// uses them; failed says that a name led
 // nowhere. A stream's name is looked up when it is made.
-func (rr *relayResolver) servers(ctx context.Context, relays []config.Relay) (servers []peer.Server, failed bool) {
+func (rr *relayResolver) servers(ctx context.Context, relays []config.Relay, own bool) (servers []peer.Server, failed bool) {
 	for _, r := range relays {
 		user, password := r.Credentials(time.Now())
 		if r.Transport != config.RelayUDP {
-			servers = append(servers, peer.Server{Stream: rr.stream(r), IPv6: isIPv6(r.Host), Username: user, Password: password})
+			servers = append(servers, peer.Server{Stream: rr.stream(r, own), IPv6: isIPv6(r.Host), Username: user, Password: password})
 			continue
 		}
 		addrs, err := lookup(ctx, r.Host)
@@ -114,18 +132,43 @@ func isIPv6(host string) bool {
 }
 
 // stream is the way to a relay; the same at each call, which tells it from others.
-func (rr *relayResolver) stream(r config.Relay) *peer.Stream {
-	if s := rr.streams[r]; s != nil {
+func (rr *relayResolver) stream(r config.Relay, own bool) *peer.Stream {
+	name := r.Name()
+	if s := rr.streams[name]; s != nil {
 		return s
 	}
 	way := signaling.RelayTCP
 	if r.Transport == config.RelayTLS {
 		way = signaling.RelayTLS
 	}
-	rr.streams[r] = &peer.Stream{URL: r.Name(), Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {
-		return signaling.DialRelay(ctx, rr.node.dial, r)
+	dial := rr.node.dial
+	if !own {
+		dial = rr.node.dialNamed(r)
+	}
+	s := &peer.Stream{URL: name, Cost: wayCosts[way], Dial: func(ctx context.Context) (net.Conn, error) {
+		return signaling.DialRelay(ctx, dial, r)
 	}}
-	return rr.streams[r]
+	rr.streams[name] = s
+	return s
+}
+
+// dialNamed is dial for a relay that the hub has named: it leads to no place that a
+// server over UDP could not be at. The environment's proxy may be anywhere.
+func (n *Node) dialNamed(r config.Relay) signaling.DialFunc {
+	target := net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port)))
+	guarded := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil || len(n.tunnel.underlay.Servers([]netip.AddrPort{at})) == 0 {
+			return fmt.Errorf("the hub names a relay at %s, where none can be", address)
+		}
+		return nil
+	}}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr != target {
+			return n.dial(ctx, network, addr)
+		}
+		return n.dialWith(ctx, guarded, network, addr)
+	}
 }
 
 // wayCosts say which way to a relay is to be had before which: TLS costs processor

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -72,4 +73,25 @@ func TestLookup(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A hub can have a node connect to no place that a server could not be at.
+func TestRelayOfTheHubsIsElsewhere(t *testing.T) {
+	n := &Node{tunnel: &device{underlay: peer.NewUnderlay(peer.UnderlayConfig{Port: 1})}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	r := config.Relay{Host: at.Addr().String(), Port: at.Port(), Transport: config.RelayTCP}
+	if c, err := n.dialNamed(r)(t.Context(), "tcp", at.String()); err == nil {
+		c.Close()
+		t.Error("it connects to a port of this machine")
+	}
+	c, err := n.dial(t.Context(), "tcp", at.String()) // this machine's own choice may be here
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }

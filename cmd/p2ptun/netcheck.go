@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/p2ptun/p2ptun/config"
+	"github.com/p2ptun/p2ptun/internal/nat64"
 	"github.com/p2ptun/p2ptun/peer/behavior"
 	"github.com/p2ptun/p2ptun/signaling"
 	"github.com/p2ptun/p2ptun/tunnel"
@@ -103,6 +104,7 @@ func (o *netcheckOptions) surroundings(e env) (*tunnel.Surroundings, error) {
 type netcheck struct {
 	known    *tunnel.Surroundings
 	progress *progress
+	nat64    nat64.Way
 	first    netip.AddrPort // the server of the tests
 }
 
@@ -126,21 +128,23 @@ func (c *netcheck) run(ctx context.Context) (*netcheckReport, error) {
 		defer close(told)
 		ctx, cancel := context.WithTimeout(ctx, askHubFor)
 		defer cancel()
-		hub, hubErr = signaling.AskSTUN(ctx, dialer, c.known.Hub)
+		hub, hubErr = signaling.AskSTUN(ctx, c.dial, c.known.Hub)
 	})
 	var streams []tunnel.RelayStatus
 	asking.Go(func() { streams = c.streams(ctx) })
 	servers := c.known.STUN
+	relays := c.relays(servers)
 	if len(servers) == 0 {
 		<-told
 		switch {
 		case hubErr == nil:
 			servers = slices.Concat(hub.Servers, hub.STUN)
+			relays = c.relays(hub.Servers)
 		default: // UDP may pass where TCP does not
 			servers = likelyServers(ctx, c.known.Hub.URLs)
+			relays = c.relays(servers)
 		}
 	}
-	relays := c.relays(hub, servers)
 	c.progress.say("testing UDP with %s", joinPorts(servers))
 	var found behavior.Report
 	var rtts map[netip.AddrPort]time.Duration
@@ -157,14 +161,11 @@ func (c *netcheck) run(ctx context.Context) (*netcheckReport, error) {
 	return newReport(c.known, hub, hubErr, found, append(relays, streams...), rtts), nil
 }
 
-// relays are those over UDP, and others than the hub's, that the node knows, or those
-// of the hub.
-func (c *netcheck) relays(hub *signaling.HubAnswer, servers []netip.AddrPort) []tunnel.RelayStatus {
+// relays are those over UDP, and others than the hub's, that the node knows, or the
+// servers.
+func (c *netcheck) relays(servers []netip.AddrPort) []tunnel.RelayStatus {
 	if known := slices.DeleteFunc(slices.Clone(c.known.Relays), c.isWay); len(known) > 0 {
 		return known
-	}
-	if hub != nil {
-		servers = hub.Servers
 	}
 	var list []tunnel.RelayStatus
 	for _, s := range servers {
@@ -214,7 +215,7 @@ func joinPorts(addrs []netip.AddrPort) string {
 
 // lifetime adds how long the NAT keeps a mapping.
 func (c *netcheck) lifetime(ctx context.Context, r *netcheckReport) error {
-	if !c.first.IsValid() || !r.UDP {
+	if !c.first.IsValid() || r.IPv4.Address == "" {
 		return errors.New("netcheck --lifetime: no STUN server answers over IPv4")
 	}
 	c.progress.keep("waiting to see how long the NAT keeps a mapping that is not used")

@@ -156,7 +156,7 @@ IPv6:   none that works
 relay:  turn:192.0.2.1:3478?transport=udp does not answer
 
 Nothing is direct here: all goes over relays, and these are reached over TCP alone.
-Have the network's firewall let UDP out, at least to the hub's port 3478.
+Have the network's firewall let UDP out, at least to the hub's port 3478, and the hub's firewall let it in.
 `},
 	} {
 		answers := rtts

@@ -14,8 +14,10 @@ import (
 	"github.com/p2ptun/p2ptun/tunnel"
 )
 
-// dialer opens the connections to the hub.
-var dialer signaling.DialFunc = new(net.Dialer).DialContext
+// dial opens the connections to the hub, through a NAT64 where there is no IPv4.
+func (c *netcheck) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return c.nat64.DialContext(ctx, new(net.Dialer), network, addr)
+}
 
 // streams tries the ways to the hub's relay that need no UDP, all at once.
 func (c *netcheck) streams(ctx context.Context) []tunnel.RelayStatus {
@@ -33,7 +35,7 @@ func (c *netcheck) streams(ctx context.Context) []tunnel.RelayStatus {
 	for i, way := range ways {
 		found[i] = tunnel.RelayStatus{Server: way.RelayURL(hub.URLs[0])}
 		all.Go(func() {
-			rtt, err := pingWay(ctx, way, hub)
+			rtt, err := c.pingWay(ctx, way, hub)
 			if found[i].RTT = milliseconds(rtt); err != nil {
 				found[i].Error = strings.ReplaceAll(err.Error(), "\n", "; ")
 			}
@@ -43,8 +45,8 @@ func (c *netcheck) streams(ctx context.Context) []tunnel.RelayStatus {
 	return found
 }
 
-func pingWay(ctx context.Context, way signaling.RelayWay, hub config.Hub) (time.Duration, error) {
-	conn, err := way.Dial(ctx, dialer, hub)
+func (c *netcheck) pingWay(ctx context.Context, way signaling.RelayWay, hub config.Hub) (time.Duration, error) {
+	conn, err := way.Dial(ctx, c.dial, hub)
 	if err != nil {
 		return 0, err
 	}

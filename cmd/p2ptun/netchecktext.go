@@ -155,7 +155,7 @@ func advice(r *netcheckReport) (lines []string) {
 	switch four := r.IPv4; {
 	case !r.UDP && r.Hub.RTT != nil:
 		say("Nothing is direct here: all goes over relays, and these are reached over TCP alone.")
-		say("Have the network's firewall let UDP out, at least to the hub's port 3478.")
+		say("Have the network's firewall let UDP out, at least to the hub's port 3478, and the hub's firewall let it in.")
 		return lines
 	case !r.UDP:
 		say("Neither the hub nor any relay answers: it is down, or this machine is not connected to the internet.")

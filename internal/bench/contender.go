@@ -94,9 +94,9 @@ func contenders(o *options, bins []program) []contender {
 	}
 	for _, b := range bins {
 		all = append(all, contender{name: b.name + " relayed", start: b.startRelayed},
-			contender{name: b.name + " relayed over TCP", start: b.startOver("tcp")},
-			contender{name: b.name + " relayed over TLS", start: b.startOver("tls")},
-			contender{name: b.name + " relayed over a WebSocket", start: b.startOver("websocket")})
+			contender{name: b.name + " over TCP", start: b.startOver("tcp")},
+			contender{name: b.name + " over TLS", start: b.startOver("tls")},
+			contender{name: b.name + " over a WebSocket", start: b.startOver("websocket")})
 	}
 	for _, b := range bins {
 		all = append(all, contender{name: b.name + " by coturn", skip: b.missingRelay(), start: b.startCoturn})

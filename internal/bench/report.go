@@ -58,7 +58,7 @@ func (r *report) write() error {
 const head = `# Benchmarks
 Written by ` + "`sudo make bench`" + `, which repeats it; no figure here is by hand. Absolute figures are this machine's; compare within a table.
 
-Two machines a and b (and a third, c) are network namespaces, joined by a router with plain veth pairs of 1500 bytes; super-packets (GSO) pass, nothing is emulated. Both ends, what is between them and the load share the processors. The hub's limit for what one member may send is off (--relay-rate 0). The contenders take turns, round after round, each in a new lab with new processes. Values are medians (lowest–highest of the rounds), **×** is the ratio of medians to the first column's.
+Two machines a and b (and a third, c) are network namespaces, joined by a router with plain veth pairs of 1500 bytes; super-packets (GSO) pass, nothing is emulated. Both ends, what is between them and the load share the processors. The hub's limit for what one member may send is off (--relay-rate 0). Relayed means through the hub's relay: over UDP or, where it says so, over TCP, TLS or a WebSocket at its HTTPS port. The contenders take turns, round after round, each in a new lab with new processes. Values are medians (lowest–highest of the rounds), **×** is the ratio of medians to the first column's.
 `
 
 func (r *report) writeHead(b *bytes.Buffer) {

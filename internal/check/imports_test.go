@@ -12,7 +12,7 @@ const module = "github.com/p2ptun/p2ptun/"
 // The one direction of imports: cmd → tunnel → peer → signaling → config, with
 // tun a leaf beside them. Each package may import what stands after it here.
 var mayImport = map[string][]string{
-	"cmd/p2ptun":           {"tunnel", "peer", "peer/behavior", "signaling/hub", "signaling", "tun", "config", "internal/procs"},
+	"cmd/p2ptun":           {"tunnel", "peer", "peer/behavior", "signaling/hub", "signaling", "tun", "config", "internal/procs", "internal/nat64"},
 	"tunnel":               {"peer", "peer/behavior", "signaling", "tun", "config", "internal/udpbatch", "internal/nat64"},
 	"peer":                 {"peer/behavior", "signaling", "config", "internal/framed"},
 	"peer/behavior":        {"internal/framed"},

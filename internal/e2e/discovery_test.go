@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +128,7 @@ func TestOtherClientsDiscover(t *testing.T) {
 
 // TestOtherClientRelays: coturn's TURN client relays through our hub with the
 // credentials of a member, to where another member is, by channels and by Send
-// indications.
+// indications, over UDP, and over TCP and TLS at the HTTPS port.
 func TestOtherClientRelays(t *testing.T) {
 	s := newNetcheckSetup(t, false)
 	client, echo := s.place("port", "port"), natlab.Must(s.rig.Lab.PublicHost("echo"))
@@ -141,7 +142,7 @@ func TestOtherClientRelays(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	for i, how := range []string{"-c", "-cs"} {
+	for i, how := range [][]string{{"-c"}, {"-cs"}, {"-c", "-t", "-p", "443"}, {"-c", "-t", "-S", "-p", "443"}} {
 		all.Go(func() {
 			const tries = 50
 			text := "error 508"
@@ -149,7 +150,8 @@ func TestOtherClientRelays(t *testing.T) {
 				// By lot it asks for an even port, which the hub has not (RFC 8656 section
 				// 7.2), and it leaves behind what it had: so each is another member.
 				cred := s.member(client, network, 2+i*tries+try).Credentials
-				text = s.output(client, "turnutils_uclient", how, "-v", "-n", "20", "-e", echo.Addr().String(), "-u", cred.Username, "-w", cred.Password, s.hubHost.Addr().String())
+				args := append(slices.Clone(how), "-v", "-n", "20", "-e", echo.Addr().String(), "-u", cred.Username, "-w", cred.Password, s.hubHost.Addr().String())
+				text = s.output(client, "turnutils_uclient", args...)
 			}
 			if !strings.Contains(text, "Total lost packets 0 (0.000000%)") || !strings.Contains(text, "tot_send_msgs=20, tot_recv_msgs=20") {
 				t.Errorf("%s: packets were lost", how)

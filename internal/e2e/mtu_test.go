@@ -29,19 +29,19 @@ func TestMTU(t *testing.T) {
 		mtu   int
 	}{
 		{"IPv4", public(natlab.Link{}), peer.PathDirect, 1440},
-		{"IPv6", onLAN(natlab.Link{}, true), peer.PathDirect, 1420},
+		{"IPv6", onLAN6(natlab.Link{}), peer.PathDirect, 1420},
 		{"relayed", func(s *setup) (a, b *natlab.Host) {
 			return s.place("symmetric", "a"), s.place("symmetric", "b")
 		}, peer.PathRelayed, 1436},
 		{"jumbo", onLAN(natlab.Link{MTU: 9000}, false), peer.PathDirect, 8940},
 		{"narrow", public(natlab.Link{MTU: 1280}), peer.PathDirect, 1220},
 		{"narrow, black hole", onLAN(natlab.Link{Swallow: 1280}, false), peer.PathDirect, 1220},
-		{"narrow, black hole, IPv6", onLAN(natlab.Link{Swallow: 1280}, true), peer.PathDirect, 1200},
+		{"narrow, black hole, IPv6", onLAN6(natlab.Link{Swallow: 1280}), peer.PathDirect, 1200},
 		{"PPPoE", public(natlab.Link{MTU: 1492}), peer.PathDirect, 1432},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSetup(t)
+			s := newSetup6(t)
 			hostA, hostB := tt.place(s)
 			a, b := s.rig.Node(hostA), s.rig.Node(hostB)
 			s.connect(a, b, tt.path)
@@ -134,6 +134,14 @@ func onLAN(link natlab.Link, six bool) func(*setup) (a, b *natlab.Host) {
 			s.joinIPv6(b, "fd01::2/64", a)
 		}
 		return a, b
+	}
+}
+
+// onLAN6 places both on one LAN of IPv6 alone, the second with such a link.
+func onLAN6(link natlab.Link) func(*setup) (a, b *natlab.Host) {
+	return func(s *setup) (a, b *natlab.Host) {
+		home := natlab.Must(s.rig.Lab.NAT("home", natlab.PortRestricted, natlab.OnlyIPv6()))
+		return natlab.Must(home.Host("a")), natlab.Must(home.Host("b", natlab.Through(link)))
 	}
 }
 

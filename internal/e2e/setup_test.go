@@ -34,10 +34,10 @@ func newSetupFor(t *testing.T, limit time.Duration, logLevel string, hubArgs ...
 }
 
 // newSetup6 is newSetup with a hub that has IPv6 as well.
-func newSetup6(t *testing.T) *setup {
+func newSetup6(t *testing.T, hubArgs ...string) *setup {
 	t.Helper()
 	s := newLab(t, time.Minute, "debug")
-	s.startHub(natlab.Must(s.rig.Lab.PublicHost("hub", natlab.IPv6())))
+	s.startHub(natlab.Must(s.rig.Lab.PublicHost("hub", natlab.IPv6())), hubArgs...)
 	return s
 }
 

@@ -110,8 +110,8 @@ func TestSheds(t *testing.T) {
 			got = append(got, len(m)-headerChannel)
 		}
 		// The one that was being written, and those of the last 100 ms.
-		if len(got) < 10 || len(got) > 12 || got[0] != 0 || got[len(got)-1] != 199 || w.Dropped() != uint64(200-len(got)) {
-			t.Errorf("%d came: %v; %d dropped", len(got), got, w.Dropped())
+		if len(got) < 10 || len(got) > 12 || got[0] != 0 || got[len(got)-1] != 199 || w.Late() != uint64(200-len(got)) {
+			t.Errorf("%d came: %v; %d dropped", len(got), got, w.Late())
 		}
 		close(done)
 		if err := <-ended; err != nil {

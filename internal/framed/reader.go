@@ -15,7 +15,8 @@ const (
 	MaxMessage = 16 << 10
 
 	// maxRead is how much a Reader reads at once where that much comes, in bytes.
-	maxRead = 64 << 10
+	// It begins with little: what a stranger says is short.
+	minRead, maxRead = 4 << 10, 64 << 10
 
 	// maxSTUN is the longest STUN message: what fits a datagram.
 	maxSTUN = 1500
@@ -33,7 +34,7 @@ type Reader struct {
 }
 
 // NewReader returns a Reader. It reads ahead, up to 64 KiB of what comes fast.
-func NewReader(from io.Reader) *Reader { return &Reader{from: from, buf: make([]byte, MaxMessage)} }
+func NewReader(from io.Reader) *Reader { return &Reader{from: from, buf: make([]byte, minRead)} }
 
 // Next returns the next message, without the padding of ChannelData. Its bytes are
 // the caller's to change until the next call of Next. The error is that of the
@@ -70,10 +71,13 @@ func (r *Reader) fill(need int) error {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
 	}
+	if need > len(r.buf) {
+		r.grow(MaxMessage)
+	}
 	n, err := r.from.Read(r.buf[r.end:])
 	r.end += n
 	if r.end == len(r.buf) && r.start == 0 && len(r.buf) < maxRead {
-		r.buf = append(make([]byte, 0, maxRead), r.buf...)[:maxRead]
+		r.grow(maxRead)
 	}
 	switch {
 	case n > 0:
@@ -85,6 +89,9 @@ func (r *Reader) fill(need int) error {
 	}
 	return err
 }
+
+// grow gives the buffer another size.
+func (r *Reader) grow(n int) { r.buf = append(make([]byte, 0, n), r.buf[:r.end]...)[:n] }
 
 // length is how long the message at the beginning of b is, without and with its
 // padding; 0 while b is too short to tell.

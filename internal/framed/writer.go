@@ -30,7 +30,7 @@ const (
 )
 
 // Writer puts messages on a stream, many at a time. It never blocks who sends:
-// what has waited too long is dropped, oldest first. Send is safe for concurrent
+// what has waited too long is dropped, and what finds the queue full. Send is safe for concurrent
 // use.
 type Writer struct {
 	to    io.Writer
@@ -41,7 +41,7 @@ type Writer struct {
 	head    int        // of queue is gone
 	waiting []message  // their lengths
 	gone    int        // of waiting
-	dropped uint64
+	late    uint64
 }
 
 type message struct {
@@ -56,13 +56,12 @@ var start = time.Now()
 func NewWriter(to io.Writer) *Writer { return &Writer{to: to, ready: make(chan struct{}, 1)} }
 
 // Send has a message sent, that may be in two pieces, and keeps neither. It
-// reports false for one that was dropped.
+// reports false for one that was dropped at once.
 func (w *Writer) Send(head, rest []byte) bool {
 	n := len(head) + len(rest)
 	padded := (n + 3) &^ 3
 	w.mu.Lock()
 	if padded > MaxMessage || len(w.queue)-w.head+padded > maxQueue {
-		w.dropped++
 		w.mu.Unlock()
 		return false
 	}
@@ -82,11 +81,18 @@ func (w *Writer) Send(head, rest []byte) bool {
 
 var zeros [3]byte
 
-// Dropped is how many messages were.
-func (w *Writer) Dropped() uint64 {
+// Late is how many messages were dropped that Send had taken: they waited too long.
+func (w *Writer) Late() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.dropped
+	return w.late
+}
+
+// Waiting is how much waits, in bytes.
+func (w *Writer) Waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue) - w.head
 }
 
 // Run writes until done is closed, which returns nil, or the stream breaks: a net.Conn
@@ -121,7 +127,7 @@ func (w *Writer) take(out []byte, now time.Duration) []byte {
 	for w.gone < len(w.waiting) && now-w.waiting[w.gone].at > maxWait {
 		from += w.waiting[w.gone].size
 		w.gone++
-		w.dropped++
+		w.late++
 	}
 	w.head = from
 	for w.gone < len(w.waiting) && w.head+w.waiting[w.gone].size-from <= maxWrite {

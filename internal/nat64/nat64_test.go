@@ -191,3 +191,17 @@ func TestDial(t *testing.T) {
 		t.Errorf("%v, %v without a NAT64, want %v", conn, err, syscall.ENETUNREACH)
 	}
 }
+
+// Under the well-known prefix nothing is sent to a private address; under a network's
+// own it may be.
+func TestRepresents(t *testing.T) {
+	for _, text := range []string{"10.1.2.3", "192.168.1.2", "172.16.0.1", "100.64.0.1", "127.0.0.1", "169.254.1.1"} {
+		a := netip.MustParseAddr(text)
+		if prefix("64:ff9b::/96").represents(a) || !prefix("2001:db8::/96").represents(a) {
+			t.Errorf("%s", text)
+		}
+	}
+	if !prefix("64:ff9b::/96").represents(netip.MustParseAddr("192.0.2.1")) {
+		t.Error("a global address is not represented")
+	}
+}

@@ -36,6 +36,17 @@ func (p Prefix) Embed(a netip.Addr) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
+// global stands for global addresses alone (RFC 6052 section 3.1).
+var (
+	global = netip.MustParsePrefix("64:ff9b::/96")
+	shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
+)
+
+// represents says whether the prefix may stand for an IPv4 address.
+func (p Prefix) represents(a netip.Addr) bool {
+	return p.p != global || a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
+}
+
 // Extract returns the IPv4 address that a stands for, and whether it is one that
 // Embed makes.
 func (p Prefix) Extract(a netip.Addr) (netip.Addr, bool) {

@@ -46,7 +46,7 @@ func (w *Way) Prefix() Prefix {
 
 // Out is where a datagram to an address is to be sent.
 func (w *Way) Out(to netip.AddrPort) netip.AddrPort {
-	if p := w.Prefix(); p.IsValid() && to.Addr().Is4() {
+	if p := w.Prefix(); p.IsValid() && to.Addr().Is4() && p.represents(to.Addr()) {
 		return netip.AddrPortFrom(p.Embed(to.Addr()), to.Port())
 	}
 	return to

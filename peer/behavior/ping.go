@@ -47,7 +47,7 @@ func Ping(ctx context.Context, cfg Config, servers []netip.AddrPort) map[netip.A
 // PingStream asks a STUN or TURN server that is reached by a stream (RFC 8489 section
 // 6.2.2) for an answer, and returns the round trip. It does not close the stream.
 func PingStream(ctx context.Context, conn net.Conn) (time.Duration, error) {
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	id, request := question{}.request()
 	began := time.Now()
 	if _, err := conn.Write(request); err != nil {

@@ -26,8 +26,7 @@ func (h *Hub) handler(ctx context.Context) http.Handler {
 	}))
 	relay := newUpgrader(signaling.RelaySubprotocol, 4<<10)
 	mux.HandleFunc("GET "+signaling.RelayPath, h.upgrade(relay, func(ws *websocket.Conn, r *http.Request, release func()) {
-		defer release()
-		h.serveStream(ctx, "WebSocket", signaling.Stream(ws))
+		h.serveStream(ctx, "WebSocket", signaling.Stream(ws), observed(r).IsValid(), release)
 	}))
 	mux.HandleFunc("GET "+signaling.STUNPath, h.tellSTUN)
 	return mux

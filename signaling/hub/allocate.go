@@ -190,7 +190,7 @@ func (f *front) created(src, _ net.Addr, _, userID, _ string, relayAddr net.Addr
 	a := &allocation{
 		owner: owner, share: f.relay.share(owner), client: client, front: f, relayed: relayed,
 		conn:     f.relay.relayAt(relayed),
-		release:  f.relay.admitted.hold(owner.network, client.Addr()),
+		release:  f.admit(owner, client),
 		bindings: newBindings(),
 		peers:    newRecent[netip.Addr](maxPermissions, f.relay.lives.permission),
 		channels: newRecent[uint16](maxChannels, f.relay.lives.channel),
@@ -206,6 +206,15 @@ func (f *front) created(src, _ net.Addr, _, userID, _ string, relayAddr net.Addr
 	if a.conn != nil {
 		a.conn.serve(a)
 	}
+}
+
+// admit has members of its network be relayed to where a client is, unless that is a
+// proxy, until release is called.
+func (f *front) admit(owner identity, client netip.AddrPort) (release func()) {
+	if f.proxied {
+		return func() {}
+	}
+	return f.relay.admitted.hold(owner.network, client.Addr())
 }
 
 // deleted comes after relayConn.Close. An allocation that is open is a newer one.

@@ -26,6 +26,8 @@ type front struct {
 	public netip.Addr // the address that clients know it by
 	to     sender     // leads to them
 
+	proxied bool // clients' addresses are those of proxies
+
 	// The reader owns these.
 	flows   flows
 	request []byte // what pion/turn has just read
@@ -79,6 +81,17 @@ func (f *front) hand(p, message []byte) int {
 	f.flows.end()
 	f.request = p[:copy(p, message)]
 	return len(f.request)
+}
+
+// close ends the allocations that there are.
+func (f *front) close() {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, a := range f.allocations {
+		if a.conn != nil {
+			a.conn.Close()
+		}
+	}
 }
 
 // finish notes that pion/turn reads no more.

@@ -187,7 +187,6 @@ func (h *Hub) Run(ctx context.Context) error {
 		WriteTimeout:   h.timing.request,
 		MaxHeaderBytes: 12 << 10, // a hello may be among them
 		ErrorLog:       slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-		TLSNextProto:   h.serveTLS(ctx),
 	}
 	server.SetKeepAlivesEnabled(false) // one upgrade is all that a node asks for
 	g, ctx := errgroup.WithContext(ctx)
@@ -212,6 +211,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	err := g.Wait()
 	cancel()
 	h.conns.closeAndWait()
+	h.relay.pumps.Wait() // no stream allocates any more
 	h.relay.logUsage(h.log)
 	h.drops.log(h.log)
 	return err

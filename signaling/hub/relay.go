@@ -41,7 +41,7 @@ type relay struct {
 	known     *strangers              // limits for where members come from
 	own       atomic.Pointer[addrSet] // public addresses and the machine's
 	pumps     sync.WaitGroup
-	streams   atomic.Int64 // clients that come over one
+	streams   atomic.Int64 // members that come over one
 
 	mu     sync.RWMutex // guards what follows; packets take it only to find a relay anew
 	relays map[netip.AddrPort]*relayConn
@@ -113,7 +113,7 @@ func (r *relay) servers() []netip.AddrPort {
 func (r *relay) addr() netip.AddrPort { return addrPort(r.listeners[0].LocalAddr()) }
 
 // run serves until ctx ends, or with an error of a listener. Then it closes
-// the relay and waits for its goroutines.
+// the relay. Its pumps end soon, as those of streams do.
 func (r *relay) run(ctx context.Context) error {
 	err := r.serve()
 	if err != nil {
@@ -138,7 +138,6 @@ func (r *relay) run(ctx context.Context) error {
 	for range left {
 		<-broken
 	}
-	r.pumps.Wait()
 	return err
 }
 

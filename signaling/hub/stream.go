@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -16,8 +17,8 @@ import (
 // reaches that is a whole STUN message: what a stranger sends is cut, and bounded,
 // before.
 //
-// It lives for as long as its client says something. One that has no allocation is a
-// stranger, and has to get one soon.
+// It lives for as long as its client says something, and has an allocation. One that
+// has none is a stranger's, and has to get one soon.
 type stream struct {
 	net.Conn
 	*front
@@ -26,30 +27,42 @@ type stream struct {
 	client netip.AddrPort
 	addr   net.Addr // the client, as pion/turn has it
 	timing timing
-	began  time.Time
-	proven bool // there has been an allocation; the reader's
+	known  func() // it does not count against its source any more; may be called again
+
+	// The reader owns these.
+	member bool      // there has been an allocation
+	last   time.Time // when there was one, or the stream began
 }
 
-// maxStreams at a time, of all clients together: each has some 60 KiB of buffers.
-const maxStreams = 4096
+const (
+	// maxStreams of members at a time, all together: each has up to some 150 KiB of
+	// buffers. How many strangers there are is the gate's matter.
+	maxStreams = 4096
+
+	// strangerQueue is what may wait for a stranger, in bytes.
+	strangerQueue = 8 << 10
+)
+
+var (
+	errStranger = errors.New("ChannelData without an allocation")
+	errCrowded  = errors.New("too many streams")
+)
 
 // serveStream serves a client of the relay until it goes, ctx ends, or it was silent
-// for too long. It closes c.
-func (h *Hub) serveStream(ctx context.Context, transport string, c net.Conn) {
+// for too long. It closes c. direct says that the client's address is its own, and
+// known is called when it is a member's, and at the end.
+func (h *Hub) serveStream(ctx context.Context, transport string, c net.Conn, direct bool, known func()) {
+	defer known()
 	defer c.Close()
-	defer h.relay.streams.Add(-1)
-	if h.relay.streams.Add(1) > maxStreams {
-		h.drops.crowded.Add(1)
-		return
-	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	framed.Tune(c)
 	client := addrPort(c.RemoteAddr())
 	s := &stream{
-		Conn: c, reader: framed.NewReader(c), writer: framed.NewWriter(c),
-		client: client, addr: net.UDPAddrFromAddrPort(client), timing: h.timing, began: time.Now(),
+		Conn: c, reader: framed.NewReader(c), writer: framed.NewWriter(c), known: known,
+		client: client, addr: net.UDPAddrFromAddrPort(client), timing: h.timing, last: time.Now(),
 	}
 	s.front = newFront(h.relay, h.relay.publicOf(client.Addr()), s)
+	s.proxied = !direct
 	var writing sync.WaitGroup
 	gone := make(chan struct{})
 	writing.Go(func() {
@@ -62,10 +75,14 @@ func (h *Hub) serveStream(ctx context.Context, transport string, c net.Conn) {
 		<-s.done
 		err = s.err
 	}
+	s.close()
+	if s.member {
+		h.relay.streams.Add(-1)
+	}
 	close(gone)
 	c.Close()
 	writing.Wait()
-	h.drops.unsent.Add(s.writer.Dropped())
+	h.drops.unsent.Add(s.writer.Late())
 	h.log.Debug("relay client gone", "transport", transport, "remote", client.String(), "err", err)
 }
 
@@ -98,6 +115,9 @@ func (s *stream) ReadFrom(p []byte) (int, net.Addr, error) {
 		}
 		s.flows.now = int64(time.Since(meterStart))
 		switch {
+		case isChannelData(m) && !s.member:
+			s.finish(errStranger)
+			return 0, nil, errStranger
 		case isChannelData(m):
 			s.forward(m, s.client)
 		case isBindingRequest(m):
@@ -114,36 +134,53 @@ func (s *stream) answerBinding(request []byte) {
 	server := corners{{open: true}}
 	if a, ok := server.bindingReply(request, s.client, 0); ok {
 		s.flows.end()
-		s.writer.Send(a.raw, nil)
+		s.send(a.raw)
+	}
+}
+
+// send queues a message of the hub's own. Of a stranger that reads nothing little
+// waits.
+func (s *stream) send(m []byte) {
+	if !s.member && s.writer.Waiting() > strangerQueue || !s.writer.Send(m, nil) {
+		s.relay.drops.unsent.Add(1)
 	}
 }
 
 // await says for how long the next message may be awaited.
 func (s *stream) await() error {
-	if !s.proven && s.allocation(s.client) != nil {
-		s.proven = true
+	now := time.Now()
+	if s.allocation(s.client) == nil {
+		return s.SetReadDeadline(s.last.Add(s.timing.hello))
+	}
+	s.last = now
+	if !s.member {
+		s.member = true
 		proven(s.Conn)
+		s.known()
+		if s.relay.streams.Add(1) > maxStreams {
+			s.relay.drops.crowded.Add(1)
+			return errCrowded
+		}
 	}
-	until := s.began.Add(s.timing.hello)
-	if s.proven {
-		until = time.Now().Add(s.timing.dead)
-	}
-	return s.SetReadDeadline(until)
+	return s.SetReadDeadline(now.Add(s.timing.dead))
 }
 
 // WriteTo is for pion/turn.
 func (s *stream) WriteTo(p []byte, _ net.Addr) (int, error) {
 	if s.passes(p, s.client) {
-		s.writer.Send(p, nil)
+		s.send(p)
 	}
 	return len(p), nil
 }
 
-// WriteRun queues a run for the client. It does not block. What the writer drops it
-// counts itself.
+// WriteRun queues a run for the client. It does not block. What is sent may still be
+// dropped, see framed.Writer.Late.
 func (s *stream) WriteRun(r *udpbatch.Run) (sent int, err error) {
 	for d := range r.All {
-		s.writer.Send(d, nil)
+		if !s.writer.Send(d, nil) {
+			return sent, nil // nor what follows
+		}
+		sent++
 	}
-	return r.Len(), nil
+	return sent, nil
 }

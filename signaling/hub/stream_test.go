@@ -29,6 +29,9 @@ var streams = map[string]func(t testing.TB, h *testHub, from string) net.Conn{
 		}
 		return c
 	},
+	"TLS without ALPN": func(t testing.TB, h *testHub, from string) net.Conn {
+		return tls.Client(socket(t, h, from), anyCertificate)
+	},
 	"WebSocket": func(t testing.TB, h *testHub, from string) net.Conn {
 		d := websocket.Dialer{
 			Subprotocols: []string{signaling.RelaySubprotocol}, TLSClientConfig: anyCertificate,
@@ -108,7 +111,7 @@ func TestStreams(t *testing.T) {
 			}
 			waitFor(t, "its socket waits at the gate no more", func() bool { return h.gate.count() == 0 })
 			a.Close()
-			waitFor(t, "allocation gone", func() bool { return h.relay.relayCount() == 4 })
+			waitFor(t, "allocation gone", func() bool { return h.relay.relayCount() == len(others) })
 		})
 	}
 }

@@ -5,18 +5,19 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/p2ptun/p2ptun/signaling"
 )
 
 // The hub's one TCP port serves all: the first byte of a connection tells TURN over
-// TCP, which begins with a STUN request (two zero bits, and a method that is none of
-// TLS's record types), from TLS and from HTTP. Under TLS the protocol is agreed on
-// (ALPN): "stun.turn" (RFC 7443) or HTTP. TURN in a WebSocket is for where a proxy
-// lets nothing else through.
+// TCP, which begins with a STUN request, whose first byte is zero, from TLS and from
+// HTTP. Under TLS the protocol that was agreed
+// on (ALPN) tells, "stun.turn" (RFC 7443) or HTTP, or without one, as TURN clients have
+// it, the first byte again. TURN in a WebSocket is for where a proxy lets nothing else
+// through.
 
 // switchboard is a net.Listener for HTTP, with or without TLS, that serves TURN
 // itself.
@@ -57,30 +58,58 @@ func (b *switchboard) run(ctx context.Context) error {
 	}
 }
 
-// greet reads the first byte, and sends the connection on its way.
+// greet finds out what a connection is for, and sends it on its way.
 func (b *switchboard) greet(ctx context.Context, c net.Conn) {
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	transport, raw := "TCP", c
+	first, err := b.peek(&c)
+	if err == nil && first != 0 && b.tls != nil {
+		transport = "TLS"
+		first, err = b.secure(ctx, &c)
+	}
+	switch {
+	case err != nil:
+		raw.Close()
+	case first == 0:
+		b.hub.serveStream(ctx, transport, c, true, func() {})
+	default:
+		select {
+		case b.http <- c:
+		case <-ctx.Done():
+			raw.Close()
+		}
+	}
+}
+
+// secure makes the TLS session, and says with which byte the client begins in it: it
+// is not waited for where the protocol was agreed on.
+func (b *switchboard) secure(ctx context.Context, c *net.Conn) (first byte, err error) {
+	conn := tls.Server(*c, b.tls)
+	ctx, cancel := context.WithTimeout(ctx, b.hub.timing.request)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return 0, err
+	}
+	*c = conn
+	switch conn.ConnectionState().NegotiatedProtocol {
+	case signaling.RelayProtocol:
+		return 0, nil
+	case "":
+		return b.peek(c)
+	}
+	return 'G', nil
+}
+
+// peek reads the first byte, which c then begins with again.
+func (b *switchboard) peek(c *net.Conn) (byte, error) {
 	first := make([]byte, 1)
-	c.SetReadDeadline(time.Now().Add(b.hub.timing.request))
-	if _, err := c.Read(first); err != nil {
-		c.Close()
-		return
+	(*c).SetReadDeadline(time.Now().Add(b.hub.timing.request))
+	if _, err := io.ReadFull(*c, first); err != nil {
+		return 0, err
 	}
-	c.SetReadDeadline(time.Time{})
-	c = &begun{Conn: c, first: first}
-	if first[0] == 0 {
-		b.hub.serveStream(ctx, "TCP", c)
-		return
-	}
-	if b.tls != nil {
-		c = tls.Server(c, b.tls)
-	}
-	select {
-	case b.http <- c:
-	case <-ctx.Done():
-		c.Close()
-	}
+	(*c).SetReadDeadline(time.Time{})
+	*c = &begun{Conn: *c, first: first}
+	return first[0], nil
 }
 
 // Accept is for net/http.
@@ -110,16 +139,3 @@ func (c *begun) Read(b []byte) (int, error) {
 
 // NetConn is the connection beneath.
 func (c *begun) NetConn() net.Conn { return c.Conn }
-
-// serveTLS serves TURN where that was agreed on (ALPN). net/http waits for it, and
-// closes the connection.
-func (h *Hub) serveTLS(ctx context.Context) map[string]func(*http.Server, *tls.Conn, http.Handler) {
-	return map[string]func(*http.Server, *tls.Conn, http.Handler){
-		signaling.RelayProtocol: func(_ *http.Server, c *tls.Conn, _ http.Handler) {
-			done := make(chan struct{})
-			if h.conns.start(func() { defer close(done); h.serveStream(ctx, "TLS", c) }) {
-				<-done
-			}
-		},
-	}
-}
