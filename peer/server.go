@@ -253,9 +253,10 @@ func (s *server) allocate(ctx context.Context, old *Relay) (*Relay, error) {
 			addr, err = client.allocate(ctx, ipv4, before)
 		}
 	}
-	if ipv4 && s.addr.Addr().Is6() && refusedWith(err, stun.CodeAddrFamilyNotSupported, stun.CodeInsufficientCapacity) {
+	none := errors.Is(err, errNoFamily) || refusedWith(err, stun.CodeAddrFamilyNotSupported)
+	if ipv4 && s.addr.Addr().Is6() && (none || refusedWith(err, stun.CodeInsufficientCapacity)) {
 		until := time.Now().Add(forgetAfter)
-		if refusedWith(err, stun.CodeAddrFamilyNotSupported) {
+		if none {
 			until = time.Unix(1<<40, 0) // it has none
 		}
 		s.only6.Store(until.Unix())

@@ -38,6 +38,7 @@ type turnWaiter struct {
 var (
 	errTURNSilent    = errors.New("the TURN server does not answer")
 	errNoCredentials = errors.New("the TURN server wants credentials")
+	errNoFamily      = errors.New("the TURN server relays at no address of the family") // coturn says so with 0.0.0.0:0
 )
 
 // turnTries is how often a request is made: without credentials, with them,
@@ -74,7 +75,12 @@ func (c *turnClient) allocate(ctx context.Context, ipv4 bool, old netip.AddrPort
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return addressOf(m, stun.AttrXORRelayedAddress)
+	addr, err := addressOf(m, stun.AttrXORRelayedAddress)
+	if err == nil && (addr.Addr().IsUnspecified() || addr.Port() == 0) {
+		_ = c.release(ctx) // of no use to anybody
+		return netip.AddrPort{}, errNoFamily
+	}
+	return addr, err
 }
 
 // refresh prolongs the allocation by the server's default (RFC 8656 section 7.2).

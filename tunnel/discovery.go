@@ -83,8 +83,12 @@ func (n *Node) discoverOnce(ctx context.Context, d *device) *behavior.Report {
 	return &found
 }
 
-// tellBlocked has peers told whether UDP is blocked here.
-func (n *Node) tellBlocked(d *device) { d.underlay.SetBlocked(n.udpBlocked(d.underlay.Relays())) }
+// tellBlocked has peers told whether UDP is blocked here, if there is a tunnel yet.
+func (n *Node) tellBlocked(d *device) {
+	if d != nil {
+		d.underlay.SetBlocked(n.udpBlocked(d.underlay.Relays()))
+	}
+}
 
 func answered(r *behavior.Report) bool { return r.IPv4.Answered || r.IPv6.Answered }
 

@@ -133,7 +133,7 @@ func (c *certificates) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		GetCertificate:         c.get,
-		NextProtos:             []string{"http/1.1", signaling.RelayProtocol},
+		NextProtos:             []string{signaling.RelayProtocol, "http/1.1"}, // some TURN clients offer both
 		SessionTicketsDisabled: true,
 	}
 }
