@@ -78,21 +78,15 @@ func (s *server) keepStream(ctx context.Context) {
 		if !s.awaitOpen(ctx) {
 			return
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-s.opened:
-		case <-t.C:
-		}
-		t.Stop()
-		if ctx.Err() != nil || !s.open.Load() {
+		if !s.rest(ctx, wait) {
 			wait = s.stream.Cost
 			continue
 		}
 		began := time.Now()
 		err := s.runStream(ctx)
 		s.lose(ctx, err)
-		if wait = min(max(2*wait, streamAgain), streamMaxWait); time.Since(began) > wait {
+		wait = min(max(2*wait, streamAgain), streamMaxWait)
+		if !errors.As(err, new(*dialError)) && time.Since(began) > wait {
 			wait = 0 // it has worked
 		}
 	}
@@ -108,6 +102,22 @@ func (s *server) awaitOpen(ctx context.Context) bool {
 		}
 	}
 	return ctx.Err() == nil
+}
+
+// rest waits, and says whether the stream is wanted still.
+func (s *server) rest(ctx context.Context, wait time.Duration) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for s.open.Load() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.opened:
+		case <-t.C:
+			return true
+		}
+	}
+	return false
 }
 
 // lose notes that the stream is gone, or was not to be had.

@@ -25,9 +25,9 @@ func TestNoUDP(t *testing.T) {
 		place         string // of the second
 		only, url     string // the one way, if not all; what is used
 	}{
-		"no UDP":               {natlab.NoUDP, natlab.Open, "port", "", "turn:"},
-		"web only, symmetric":  {natlab.WebOnly, natlab.Open, "symmetric", "", "turn:"},
-		"web only, no UDP":     {natlab.WebOnly, natlab.NoUDP, "port", "", "turn:"},
+		"no UDP":               {natlab.NoUDP, natlab.Open, "port", "", "turn"},
+		"web only, symmetric":  {natlab.WebOnly, natlab.Open, "symmetric", "", "turn"},
+		"web only, no UDP":     {natlab.WebOnly, natlab.NoUDP, "port", "", "turn"},
 		"web only both, TLS":   {natlab.WebOnly, natlab.WebOnly, "port", "tls", "turns:"},
 		"web only both, HTTPS": {natlab.WebOnly, natlab.WebOnly, "port", "websocket", "wss:"},
 	} {
@@ -50,7 +50,8 @@ func (s *setup) behind(firewall natlab.Firewall, kind, name string) *natlab.Host
 	return natlab.Must(natlab.Must(s.rig.Lab.NAT(name+"-home", behavior)).Host(name))
 }
 
-// overStream checks that the node's relay is reached by a stream to such a URL.
+// overStream checks that the node's relay is reached by a stream to a URL that begins
+// so: over TCP or TLS, whichever answers first, where it is "turn".
 func (s *setup) overStream(n *Node, scheme string) {
 	s.t.Helper()
 	st, err := n.Status(s.ctx)
@@ -115,6 +116,26 @@ func (n *Node) silence(to netip.Addr, end func() bool) (longest time.Duration, e
 	return longest, nil
 }
 
+// A stream ends with the address that it was from; another takes its place, at once.
+func TestStreamMoves(t *testing.T) {
+	s := newSetup(t)
+	hostA := s.behind(natlab.NoUDP, "port", "a")
+	a, b := s.rig.Node(hostA), s.rig.Node(s.place("port", "b"))
+	s.connect(a, b, peer.PathRelayed)
+	if err := hostA.Renumber(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	silence, err := a.silence(address(1), func() bool { return time.Since(start) > 8*time.Second })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("longest silence %v", silence.Round(time.Millisecond))
+	if silence > 2*time.Second {
+		t.Errorf("nothing passed for %v", silence)
+	}
+}
+
 // connectProxy is an HTTP proxy that connects (RFC 9110 section 9.3.6), for the user
 // u with the password p.
 func connectProxy(t *testing.T, host *natlab.Host, port uint16) (tunnels *atomic.Int64) {
@@ -169,7 +190,7 @@ func TestHTTPProxy(t *testing.T) {
 	a, b := s.rig.Node(s.behind(natlab.WebOnly, "port", "a")), s.rig.Node(s.place("port", "b"))
 	a.Env = []string{"HTTPS_PROXY=http://u:p@" + proxy.Addr().String() + ":80"}
 	s.connect(a, b, peer.PathRelayed)
-	s.overStream(a, "turn:")
+	s.overStream(a, "turn")
 	if tunnels.Load() < 2 {
 		t.Errorf("%d connections through the proxy", tunnels.Load())
 	}
