@@ -9,9 +9,9 @@ import (
 // relays4 says whether the server's allocation is to be of IPv4: that of a server with
 // an IPv4 address is, and a stream's says itself. Of one with an IPv6 address it is
 // where this node has no other way to IPv4: peers that have nothing else are reached
-// through it alone, and all others as well, if need be through both relays. A node with both families has both
-// from the servers' addresses, and pays nothing for this. (One request for both,
-// RFC 8656's ADDITIONAL-ADDRESS-FAMILY, few servers know.)
+// through it alone, and all others as well, if need be through both relays. A node with
+// both families has both from the servers' addresses, and pays nothing for this. (One
+// request for both, RFC 8656's ADDITIONAL-ADDRESS-FAMILY, few servers know.)
 func (s *server) relays4() bool {
 	if s.stream != nil {
 		return !s.ipv6

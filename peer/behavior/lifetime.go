@@ -30,8 +30,8 @@ type Span struct{ Alive, Dead time.Duration }
 // Lifetime finds how long the NAT keeps a mapping that nothing is sent through (RFC
 // 5780 section 4.6). Each age has a socket of its own, which is silent until then, so
 // that all grow old at the same time; another socket then has the server answer to
-// its mapping. It takes as long as the mapping lives, and that much more until the next age.
-// progress is told of each age. Ages have to grow.
+// its mapping. It takes as long as the mapping lives, and that much more until the next
+// age. progress is told of each age. Ages have to grow.
 func Lifetime(ctx context.Context, cfg Config, server netip.AddrPort, ages []time.Duration, progress func(Span)) (Span, error) {
 	cfg.setDefaults()
 	l := &lifetime{server: server, room: newRoom(), open: func() (Socket, error) { return cfg.Open(server.Addr().Is4()) }}

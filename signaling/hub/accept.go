@@ -14,8 +14,8 @@ import (
 )
 
 // handler takes WebSocket requests at signaling.Path and RelayPath, and says where
-// the STUN servers are. Once upgraded a connection has its own goroutine, so that net/http's buffers
-// go.
+// the STUN servers are. Once upgraded a connection has its own goroutine, so that
+// net/http's buffers go.
 func (h *Hub) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	signals := newUpgrader(signaling.Subprotocol, 512) // frames are longer, but rare

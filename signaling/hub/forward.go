@@ -13,8 +13,9 @@ import (
 // The way of a relayed packet, in runs of equal ones; pion/turn sees none of
 // them. From a client:
 //
-//  1. listener.ReadFrom takes a batch off its socket, or stream.ReadFrom off a stream. What is not ChannelData
-//     it hands to pion/turn, in order: all before it is forwarded first.
+//  1. listener.ReadFrom takes a batch off its socket, or stream.ReadFrom off a
+//     stream. What is not ChannelData it hands to pion/turn, in order: all before it
+//     is forwarded first.
 //  2. front.routeOf finds where the client's channel leads: once per run.
 //  3. The client's member pays for each, by its meter.
 //  4. To another live relay of this hub and network: with the channel that it

@@ -113,9 +113,8 @@ func bindAddrs(public []netip.Addr, host netip.Addr, machine addrSet) map[netip.
 }
 
 // ReadFrom forwards ChannelData, answers Binding requests and returns what else
-// comes, for pion/turn. It
-// returns an error only when the listener is of no more use: pion stops at the
-// first.
+// comes, for pion/turn. It returns an error only when the listener is of no more use:
+// pion stops at the first.
 func (l *listener) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		if l.batch == nil {

@@ -14,10 +14,9 @@ import (
 
 // The hub's one TCP port serves all: the first byte of a connection tells TURN over
 // TCP, which begins with a STUN request, whose first byte is zero, from TLS and from
-// HTTP. Under TLS the protocol that was agreed
-// on (ALPN) tells, "stun.turn" (RFC 7443) or HTTP, or without one, as TURN clients have
-// it, the first byte again. TURN in a WebSocket is for where a proxy lets nothing else
-// through.
+// HTTP. Under TLS the protocol that was agreed on (ALPN) tells, "stun.turn" (RFC 7443)
+// or HTTP, or without one, as many TURN clients have it, the first byte again. TURN in
+// a WebSocket is for where a proxy lets nothing else through.
 
 // switchboard is a net.Listener for HTTP, with or without TLS, that serves TURN
 // itself.
