@@ -129,6 +129,13 @@ func TestQueueIsBounded(t *testing.T) {
 	if got := sent * 1400; got > maxQueue || got < maxQueue-1400 {
 		t.Errorf("%d bytes wait", got)
 	}
+	small := 0
+	for w.Send(nil, channelData(96)) {
+		small += 100
+	}
+	if small < smallRoom || small > smallRoom+1400 {
+		t.Errorf("%d bytes of small ones wait beside them", small)
+	}
 	if w.Send(nil, make([]byte, MaxMessage+1)) {
 		t.Error("a message that no Reader takes was sent")
 	}

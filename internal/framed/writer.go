@@ -13,8 +13,12 @@ const (
 	// no use; a loss that the stream makes good takes a round trip or two.
 	maxWait = 100 * time.Millisecond
 
-	// maxQueue bounds what waits, in bytes, where much comes at once.
-	maxQueue = 1 << 20
+	// maxQueue bounds what waits, in bytes, where much comes at once. Messages of up
+	// to smallSize find room beyond, for a while: they ask, or answer, and what fills
+	// the queue is not them.
+	maxQueue  = 1 << 20
+	smallRoom = 64 << 10
+	smallSize = 256
 
 	// maxWrite is how much goes at a time: two records of TLS. What is written has
 	// left the queue, and cannot be dropped any more.
@@ -61,7 +65,11 @@ func (w *Writer) Send(head, rest []byte) bool {
 	n := len(head) + len(rest)
 	padded := (n + 3) &^ 3
 	w.mu.Lock()
-	if padded > MaxMessage || len(w.queue)-w.head+padded > maxQueue {
+	room := maxQueue
+	if padded <= smallSize {
+		room += smallRoom
+	}
+	if padded > MaxMessage || len(w.queue)-w.head+padded > room {
 		w.mu.Unlock()
 		return false
 	}
