@@ -161,22 +161,23 @@ func connectProxy(t *testing.T, host *natlab.Host, port uint16) (tunnels *atomic
 			return
 		}
 		w.WriteHeader(http.StatusOK)
-		from, _, err := http.NewResponseController(w).Hijack()
+		from, early, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			to.Close()
 			return
 		}
 		tunnels.Add(1)
-		go splice(from, to)
-		go splice(to, from)
+		go splice(from, to, to)
+		go splice(to, from, early) // which may have the first bytes already
 	})}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	return tunnels
 }
 
-func splice(to, from net.Conn) {
-	io.Copy(to, from)
+// splice copies what comes from a connection, by a reader of it, to another.
+func splice(to, from net.Conn, by io.Reader) {
+	io.Copy(to, by)
 	to.Close()
 	from.Close()
 }
