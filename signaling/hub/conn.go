@@ -82,7 +82,7 @@ const (
 
 func newConn(h *Hub, ws *websocket.Conn, remote netip.AddrPort, known func()) *conn {
 	c := &conn{
-		hub: h, ws: ws, remote: remote, known: sync.OnceFunc(known),
+		hub: h, ws: ws, remote: remote, known: known,
 		log:        h.log.With("remote", remote.String()),
 		tickets:    rate.NewLimiter(ticketRate, ticketBurst),
 		snapshots:  rate.NewLimiter(rate.Every(snapshotEvery), snapshotBurst),

@@ -88,7 +88,7 @@ func (s *strangers) allow(a netip.Addr) bool {
 	return s.useLocked(a, now).limit.AllowN(now, 1) && (s.all == nil || s.all.AllowN(now, 1))
 }
 
-// enter counts a connection until release, which may be called once.
+// enter counts a connection until release, which may be called again.
 func (s *strangers) enter(a netip.Addr) (release func(), ok bool) {
 	now := time.Now()
 	s.mu.Lock()
@@ -98,11 +98,11 @@ func (s *strangers) enter(a netip.Addr) (release func(), ok bool) {
 		return nil, false
 	}
 	u.open++
-	return func() {
+	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		u.open--
-	}, true
+	}), true
 }
 
 // prune forgets the sources that were quiet. It walks them all, so it is for a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,4 +240,27 @@ func (c *stillConn) Read(b []byte) (int, error) {
 func (c *stillConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
+}
+
+// A stream's place among its source's strangers is free once it is a member's, and
+// counted once.
+func TestStreamLeavesItsSourceOnce(t *testing.T) {
+	h := startRelayHub(t)
+	open := func() int {
+		h.strangers.mu.Lock()
+		defer h.strangers.mu.Unlock()
+		if u := h.strangers.sources[netip.MustParsePrefix("127.0.0.3/32")]; u != nil {
+			return u.open
+		}
+		return 0
+	}
+	c := streams["WebSocket"](t, h, "127.0.0.3")
+	waitFor(t, "a stranger", func() bool { return open() == 1 })
+	newStreamClient(t, c, memberCredentials(t, h, config.NewNetworkKey(), 1)).allocate()
+	waitFor(t, "no stranger", func() bool { return open() == 0 })
+	c.Close()
+	waitFor(t, "gone", func() bool { return h.relay.streams.Load() == 0 })
+	if n := open(); n != 0 {
+		t.Errorf("%d strangers are left", n)
+	}
 }
