@@ -47,13 +47,7 @@ func newMapper() *mapper {
 // asked how the NAT maps this node's port, beside the servers in use. Those
 // beyond the eighth are left out.
 func (u *Underlay) SetSTUN(addrs []netip.AddrPort) {
-	var alone []netip.AddrPort
-	for _, a := range addrs {
-		if a = canonical(a); u.allowed(a) && len(alone) < maxMapServers && !slices.Contains(alone, a) {
-			alone = append(alone, a)
-		}
-	}
-	m := u.mapper
+	alone, m := u.Servers(addrs), u.mapper
 	m.mu.Lock()
 	changed := !slices.Equal(m.alone, alone)
 	m.alone = alone

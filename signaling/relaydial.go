@@ -26,6 +26,9 @@ const (
 	RelayWebSocket RelayWay = "websocket"
 )
 
+// RelayWays are all of them, in that order.
+var RelayWays = []RelayWay{RelayTCP, RelayTLS, RelayWebSocket}
+
 // RelayURL names the relay of a hub, which is at a URL of it, and the way there: a
 // URI of RFC 7065, or a WebSocket's. It is "" where that way does not lead there.
 func (w RelayWay) RelayURL(to string) string {

@@ -67,7 +67,7 @@ func (n *Node) detail(p *PeerStatus) {
 func pairStatus(p peer.Pair) PairStatus {
 	s := PairStatus{
 		Local: endpointStatus(p.Local), Remote: endpointStatus(p.Remote), State: p.State,
-		RTT: milliseconds(p.RTT), Loss: p.Loss, LastAnswer: when(p.Answered),
+		RTT: Milliseconds(p.RTT), Loss: p.Loss, LastAnswer: when(p.Answered),
 		Chosen: p.Chosen, Nominated: p.Nominated, Suspect: p.Suspect,
 	}
 	s.Relay = p.Relay

@@ -100,8 +100,8 @@ func (rr *relayResolver) forget(named ...[]config.Relay) {
 }
 
 // servers are the relays, of this machine's choice or of the hub's, as the underlay
-// uses them; failed says that a name led
-// nowhere. A stream's name is looked up when it is made.
+// uses them; failed says that a name led nowhere. A stream's name is looked up when it
+// is made.
 func (rr *relayResolver) servers(ctx context.Context, relays []config.Relay, own bool) (servers []peer.Server, failed bool) {
 	for _, r := range relays {
 		user, password := r.Credentials(time.Now())
@@ -193,7 +193,7 @@ func (n *Node) waysTo(hub config.Hub) []*peer.Stream {
 		return n.ways.streams
 	}
 	n.ways = hubWays{hub: hub}
-	ways := []signaling.RelayWay{signaling.RelayTCP, signaling.RelayTLS, signaling.RelayWebSocket}
+	ways := signaling.RelayWays
 	if one := signaling.RelayWay(os.Getenv(oneWay)); one != "" {
 		ways = []signaling.RelayWay{one}
 	}
@@ -252,7 +252,7 @@ type RelayStatus struct {
 func relayStatus(relays []peer.RelayState) []RelayStatus {
 	list := []RelayStatus{}
 	for _, r := range relays {
-		s := RelayStatus{Server: r.Server, RTT: milliseconds(r.RTT), Held: r.Held}
+		s := RelayStatus{Server: r.Server, RTT: Milliseconds(r.RTT), Held: r.Held}
 		if r.Addr.IsValid() {
 			s.Address = r.Addr.String()
 		}
@@ -267,8 +267,8 @@ func relayStatus(relays []peer.RelayState) []RelayStatus {
 	return list
 }
 
-// milliseconds is nil for what is not known.
-func milliseconds(d time.Duration) *float64 {
+// Milliseconds is a time as status has it: nil for what is not known.
+func Milliseconds(d time.Duration) *float64 {
 	if d <= 0 {
 		return nil
 	}

@@ -191,7 +191,7 @@ func (p *PeerStatus) fill(now time.Time, m *active, hub bool) peer.Snapshot {
 	if p.State == peer.Connected {
 		p.Path = ice.Path
 		p.Local, p.Remote = endpointStatus(ice.Local), endpointStatus(ice.Remote)
-		p.RTT = milliseconds(ice.RTT)
+		p.RTT = Milliseconds(ice.RTT)
 	}
 	if since, ok := m.keys.since(); ok {
 		since = since.UTC()

@@ -74,7 +74,7 @@ func newReport(known *tunnel.Surroundings, hub *signaling.HubAnswer, hubErr erro
 	}
 	switch {
 	case hub != nil:
-		r.Hub.URL, r.Hub.RTT = hub.URL, milliseconds(hub.RTT)
+		r.Hub.URL, r.Hub.RTT = hub.URL, tunnel.Milliseconds(hub.RTT)
 	case hubErr != nil:
 		r.Hub.Error = strings.ReplaceAll(hubErr.Error(), "\n", "; ")
 	}
@@ -107,7 +107,7 @@ func relayReports(relays []tunnel.RelayStatus, rtts map[netip.AddrPort]time.Dura
 		rtt, answers := rtts[at]
 		r := relayReport{
 			URL: "turn:" + at.String() + "?transport=udp", Transport: "udp",
-			RTT: milliseconds(rtt), OK: answers, Address: s.Address,
+			RTT: tunnel.Milliseconds(rtt), OK: answers, Address: s.Address,
 		}
 		switch {
 		case !answers:
@@ -141,13 +141,4 @@ func addressText(a netip.Addr) string {
 		return ""
 	}
 	return a.String()
-}
-
-// milliseconds is nil for what is not known.
-func milliseconds(d time.Duration) *float64 {
-	if d <= 0 {
-		return nil
-	}
-	ms := float64(d.Microseconds()) / 1000
-	return &ms
 }

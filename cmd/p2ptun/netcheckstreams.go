@@ -25,7 +25,7 @@ func (c *netcheck) streams(ctx context.Context) []tunnel.RelayStatus {
 	defer cancel()
 	hub := c.known.Hub
 	var ways []signaling.RelayWay
-	for _, way := range []signaling.RelayWay{signaling.RelayTCP, signaling.RelayTLS, signaling.RelayWebSocket} {
+	for _, way := range signaling.RelayWays {
 		if way.RelayURL(hub.URLs[0]) != "" {
 			ways = append(ways, way)
 		}
@@ -36,7 +36,7 @@ func (c *netcheck) streams(ctx context.Context) []tunnel.RelayStatus {
 		found[i] = tunnel.RelayStatus{Server: way.RelayURL(hub.URLs[0])}
 		all.Go(func() {
 			rtt, err := c.pingWay(ctx, way, hub)
-			if found[i].RTT = milliseconds(rtt); err != nil {
+			if found[i].RTT = tunnel.Milliseconds(rtt); err != nil {
 				found[i].Error = strings.ReplaceAll(err.Error(), "\n", "; ")
 			}
 		})
@@ -57,6 +57,6 @@ func (c *netcheck) pingWay(ctx context.Context, way signaling.RelayWay, hub conf
 // isWay says whether a relay is the hub's, by a stream: that is tried anew.
 func (c *netcheck) isWay(r tunnel.RelayStatus) bool {
 	return slices.ContainsFunc(c.known.Hub.URLs, func(u string) bool {
-		return r.Server == signaling.RelayTCP.RelayURL(u) || r.Server == signaling.RelayTLS.RelayURL(u) || r.Server == signaling.RelayWebSocket.RelayURL(u)
+		return slices.ContainsFunc(signaling.RelayWays, func(w signaling.RelayWay) bool { return r.Server == w.RelayURL(u) })
 	})
 }
