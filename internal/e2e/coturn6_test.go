@@ -29,10 +29,7 @@ func TestCoturnIPv6(t *testing.T) {
 			s.runCoturn(server, args...)
 			a, b := s.rig.Node(s.place("ipv6", "a")), s.rig.Node(natlab.Must(s.rig.Lab.PublicHost("b", natlab.IPv6())))
 			a.Env = []string{"SSL_CERT_FILE=" + cert, "P2PTUN_RELAY_OVER=none"} // none of the hub's
-			invite, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(), "--relay-only", "--relay", uri("["+server.Addr6().String()+"]"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			invite := s.create(a, "--relay-only", "--relay", uri("["+server.Addr6().String()+"]"))
 			if _, err := b.Up(s.ctx, invite); err != nil {
 				t.Fatal(err)
 			}

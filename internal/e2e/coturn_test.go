@@ -190,11 +190,7 @@ func TestRelayOfTheHubsChoice(t *testing.T) {
 			s.runCoturn(server, "--use-auth-secret", "--static-auth-secret=north&south", "-L", server.Addr().String(), "--cert", cert, "--pkey", key)
 			a, b := s.rig.Node(s.behind(tt.place, "symmetric", "a")), s.rig.Node(s.place("public", "b"))
 			a.Env = []string{"SSL_CERT_FILE=" + cert} // what this machine trusts
-			invite, err := a.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String(), "--relay-only")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := b.Up(s.ctx, invite); err != nil {
+			if _, err := b.Up(s.ctx, s.create(a, "--relay-only")); err != nil {
 				t.Fatal(err)
 			}
 			if err := a.FirstPing(s.ctx, address(1)); err != nil {

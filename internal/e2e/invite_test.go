@@ -140,9 +140,9 @@ func (s *setup) waitingJoiner() (a, b *Node, p *Process) {
 }
 
 // create makes the network on a node and returns the invite it prints.
-func (s *setup) create(n *Node) string {
+func (s *setup) create(n *Node, args ...string) string {
 	s.t.Helper()
-	invite, err := n.Up(s.ctx, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String())
+	invite, err := n.Up(s.ctx, append(args, "--new", "home", "--hub", s.hub.Link, "--prefix", prefix.String())...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
